@@ -1,0 +1,1 @@
+"""From what hospitals have to a `Case` on the model grid."""

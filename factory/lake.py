@@ -1,0 +1,154 @@
+"""A folder of committed volumes; case stores and generated lakes are both laid out so.
+
+    dataset.json                       identity and counts
+    volumes/<item>.<attempt>.ome.zarr  written by one attempt, never touched by another
+    attempts/<item>/<run>.<attempt>    started; what is left of attempts that died
+    commits/<item>.json                create-if-absent: this attempt is the item
+    quarantine/<item>.json             why an item was given up
+    manifest.parquet, quarantine.parquet
+
+A volume counts once its commit marker exists, and only then. Everything can be
+killed between any two calls: what was not committed is an orphan, and is swept.
+"""
+
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from factory.errors import StoreError
+from factory.storage import Storage
+
+MANIFEST = "manifest.parquet"
+QUARANTINE = "quarantine.parquet"
+PLAN = "plan.parquet"
+IDENTITY = "dataset.json"
+
+_SUFFIX = ".ome.zarr"
+
+
+class Lake:
+    """Commit markers, attempts and quarantine of a folder of volumes.
+
+    Args:
+        url: Local path or fsspec URL of the folder.
+    """
+
+    def __init__(self, url: str | Path) -> None:
+        self.storage = Storage(url)
+
+    @property
+    def url(self) -> str:
+        """Absolute path or URL of the folder."""
+        return self.storage.url
+
+    def identity(self) -> dict[str, Any] | None:
+        """Return what `dataset.json` says, or None where there is none."""
+        try:
+            content: dict[str, Any] = self.storage.read_json(IDENTITY)
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise StoreError(
+                f"{self.storage.child(IDENTITY)}: found {error}; expected JSON. Restore the file, "
+                "or choose another folder."
+            ) from error
+        return content
+
+    def claim(self, identity: Mapping[str, Any]) -> dict[str, Any]:
+        """Write `dataset.json` unless there is one; return the one that stands."""
+        self.storage.make_folder()
+        self.storage.create_json(IDENTITY, identity)
+        return self.identity() or {}
+
+    def start_attempt(self, item: str, run_id: str) -> str:
+        """Record that work on an item starts, and return the attempt's id."""
+        attempt = uuid.uuid4().hex[:12]
+        self.storage.create_json(f"attempts/{item}/{run_id}.{attempt}", {})
+        return attempt
+
+    def count_attempts(self, item: str, run_id: str) -> int:
+        """Return how often this run started on an item."""
+        names = self.storage.names(f"attempts/{item}")
+        return sum(name.startswith(f"{run_id}.") for name in names)
+
+    def volume_path(self, item: str, attempt: str) -> str:
+        """Return the path, inside the folder, of the volume that an attempt writes."""
+        return f"volumes/{item}.{attempt}{_SUFFIX}"
+
+    def commit(self, item: str, row: Mapping[str, Any]) -> bool:
+        """Make `row` the item's, unless another attempt was first; return whether it is."""
+        return self.storage.create_json(f"commits/{item}.json", row)
+
+    def replace_commit(self, item: str, row: Mapping[str, Any]) -> None:
+        """Make `row` the item's, whatever stood there: its input has changed."""
+        self.storage.write_json(f"commits/{item}.json", row)
+
+    def is_committed(self, item: str) -> bool:
+        """Tell whether an item has its volume."""
+        return self.storage.exists(f"commits/{item}.json")
+
+    def committed_ids(self) -> set[str]:
+        """Return the ids of all committed items, from one listing."""
+        return set(_stems(self.storage.names("commits")))
+
+    def committed_row(self, item: str) -> dict[str, Any]:
+        """Return an item's row.
+
+        Raises:
+            StoreError: The marker is not JSON.
+            FileNotFoundError: The item is not committed.
+        """
+        return self._record("commits", item)
+
+    def quarantine(self, item: str, record: Mapping[str, Any]) -> None:
+        """Record why an item was given up; the newest reason stands."""
+        self.storage.write_json(f"quarantine/{item}.json", record)
+
+    def quarantined_ids(self) -> set[str]:
+        """Return the ids of all items given up, from one listing."""
+        return set(_stems(self.storage.names("quarantine")))
+
+    def quarantined(self) -> list[dict[str, Any]]:
+        """Return the record of each item that was given up, by id."""
+        return [self._record("quarantine", item) for item in sorted(self.quarantined_ids())]
+
+    def release(self, items: Iterable[str]) -> None:
+        """Take items out of quarantine."""
+        for item in items:
+            self.storage.remove(f"quarantine/{item}.json")
+
+    def sweep(self, keep: Mapping[str, str]) -> int:
+        """Remove volumes of attempts that lost or died, and the attempt records.
+
+        Args:
+            keep: For each committed item, the path of its volume inside the folder.
+
+        Returns:
+            How many volumes were removed. Those of items not in `keep` are left:
+            another run may be writing them.
+        """
+        removed = 0
+        for name in self.storage.names("volumes"):
+            item = name.removesuffix(_SUFFIX).rsplit(".", 1)[0]
+            if item in keep and f"volumes/{name}" != keep[item]:
+                self.storage.remove(f"volumes/{name}")
+                removed += 1
+        for item in keep:
+            self.storage.remove(f"attempts/{item}")
+        return removed
+
+    def _record(self, folder: str, item: str) -> dict[str, Any]:
+        relative = f"{folder}/{item}.json"
+        try:
+            record: dict[str, Any] = self.storage.read_json(relative)
+        except ValueError as error:
+            raise StoreError(
+                f"{self.storage.child(relative)}: found {error}; expected JSON. Remove the file and "
+                "run the command again."
+            ) from error
+        return record
+
+
+def _stems(names: Iterable[str]) -> Iterator[str]:
+    return (name.removesuffix(".json") for name in names if name.endswith(".json"))

@@ -1,0 +1,23 @@
+"""Semantic layouts: which voxel is background, lung or nodule."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+BACKGROUND, LUNG, NODULE = 0, 1, 2
+"""Labels of a layout, as in Lung-DDPM's segmentations."""
+
+
+def compose_layout(lung: NDArray[np.bool_], nodule: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Return the (z, y, x) uint8 union of two masks; a nodule wins over the lung.
+
+    Tumours reach outside lung masks, so a nodule need not lie inside `lung`.
+    """
+    layout = np.where(lung, np.uint8(LUNG), np.uint8(BACKGROUND))
+    layout[nodule] = NODULE
+    return layout
+
+
+def layout_channels(layout: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return the (2, z, y, x) float32 condition: one-hot lung and nodule, -1 absent, +1 present."""
+    present = np.stack([layout == LUNG, layout == NODULE])
+    return np.where(present, np.float32(1.0), np.float32(-1.0))

@@ -1,0 +1,1 @@
+"""Nodules of a layout: measured, kept in banks of shapes, and placed into lungs."""

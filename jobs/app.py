@@ -1,0 +1,58 @@
+"""`factory`: one command a verb. Loads neither torch nor Ray until a verb runs."""
+
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from factory.errors import FactoryError
+from jobs import mix, status, verify
+from jobs.demo import command as demo
+from jobs.generate import command as generate
+from jobs.ingest import command as ingest
+from jobs.train import command as train
+from manifests.errors import ManifestError
+from models.errors import CheckpointError
+
+_USER_ERRORS = (FactoryError, ManifestError, CheckpointError)
+
+
+class _Verbs(TyperGroup):
+    """Prints what a user can mend in one line; anything else is a bug and keeps its traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except _USER_ERRORS as error:
+            typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+            raise typer.Exit(getattr(error, "exit_code", 1)) from error
+        except KeyboardInterrupt as error:
+            typer.echo("interrupted: the same command goes on where it was", err=True)
+            raise typer.Exit(130) from error
+
+
+app = typer.Typer(
+    cls=_Verbs,
+    # Rich boxes re-wrap the examples, so that they no longer paste.
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"max_content_width": 100},
+    help="""Synthetic lung-CT datasets from real scans: ingest, train, generate, mix.
+
+    Synthetic volumes keep the donor's anatomy outside the lungs: they are not
+    anonymised, and not for clinical use.
+
+    \b
+    Example:
+        factory ingest scans && factory train && factory generate --ratio 0.25
+    """,
+)
+
+app.command("ingest")(ingest.command)
+app.command("train")(train.command)
+app.command("generate")(generate.command)
+app.command("mix")(mix.command)
+app.command("status")(status.command)
+app.command("verify")(verify.command)
+app.command("demo")(demo.command)

@@ -1,0 +1,178 @@
+"""The only `ray.init`: an own local cluster, or one that is named."""
+
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from factory.errors import ClusterError
+
+_TEMP_PREFIX = "factory-ray-"
+_OBJECT_STORE_BYTES = 512 * 2**20
+"""Of a local cluster; volumes never pass through it."""
+
+_ENVIRONMENT = {
+    "RAY_AUTH_MODE": "token",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # Ray Train polls its workers this often, and `report` waits for the next poll.
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+    # Tasks that ask for no GPU still see them, which Ray will make the default and warns of.
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+
+DEVICES = ("auto", "cpu", "cuda")
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """A connected cluster."""
+
+    num_cpus: float
+    num_gpus: float
+    is_local: bool
+
+    def use_gpu(self, device: str) -> bool:
+        """Tell whether a job runs on GPUs.
+
+        Args:
+            device: `auto` takes a GPU where there is one.
+
+        Raises:
+            ClusterError: `cuda` was asked for and the cluster has no GPU.
+        """
+        if device == "cuda" and not self.num_gpus:
+            raise ClusterError(
+                f"device cuda: the Ray cluster has {self.num_cpus:g} CPUs and no GPU; expected at "
+                "least one GPU. Use --device cpu, or join a cluster that has one with --ray-address."
+            )
+        return device != "cpu" and self.num_gpus > 0
+
+
+@contextmanager
+def connect(address: str | None = None) -> Iterator[Cluster]:
+    """Start a local cluster, or join one, for as long as the block runs.
+
+    Args:
+        address: `auto`, or a cluster's address; None starts a cluster of this
+            process, which ends with the block. Inside an outer block its
+            cluster is used.
+
+    Raises:
+        ClusterError: The cluster cannot be started or reached.
+    """
+    for key, value in _ENVIRONMENT.items():
+        os.environ.setdefault(key, value)
+    import ray
+
+    if ray.is_initialized():
+        yield _describe(is_local=address is None)
+        return
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    temp_dir = _make_temp_dir() if address is None else None
+    try:
+        _init(address, temp_dir)
+        yield _describe(is_local=address is None)
+    finally:
+        ray.shutdown()
+        if temp_dir:
+            shutil.rmtree(temp_dir, ignore_errors=True)
+
+
+def run_tasks(
+    function: Callable[..., Any], calls: Iterable[tuple[Any, ...]], *, window: int
+) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """Run a function on the cluster for each tuple of arguments, as tasks of one CPU.
+
+    Args:
+        function: What a task calls. It may run twice: a task whose worker died is retried.
+        calls: Arguments; small, for they pass through the driver.
+        window: Tasks under way at once.
+
+    Yields:
+        The arguments and what the call returned, or the `ray.exceptions.RayError`
+        that ended it, in the order in which they end.
+    """
+    import ray
+    from ray.exceptions import RayError
+
+    task = ray.remote(num_cpus=1, max_retries=2)(function)
+    waiting, running = iter(calls), {}
+
+    def start_next() -> None:
+        arguments = next(waiting, None)
+        if arguments is not None:
+            running[task.remote(*arguments)] = arguments
+
+    for _ in range(window):
+        start_next()
+    while running:
+        (done, *_), _ = ray.wait(list(running), num_returns=1)
+        arguments = running.pop(done)
+        start_next()
+        try:
+            yield arguments, ray.get(done)
+        except RayError as error:
+            yield arguments, error
+
+
+def _init(address: str | None, temp_dir: Path | None) -> None:
+    import ray
+
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if temp_dir:
+        options |= {
+            "include_dashboard": False,
+            "object_store_memory": _OBJECT_STORE_BYTES,
+            "_temp_dir": str(temp_dir),
+        }
+    try:
+        ray.init(address=address or "local", **options)
+    except (ConnectionError, OSError, RuntimeError, ValueError, TimeoutError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ClusterError(
+            f"Ray cluster {address or '(local)'}: {reason}; expected a cluster that answers. Check "
+            "the address and that `ray status` works there, or leave --ray-address away."
+        ) from error
+
+
+def _describe(*, is_local: bool) -> Cluster:
+    import ray
+
+    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    return Cluster(
+        num_cpus=float(resources.get("CPU", 0.0)),
+        num_gpus=float(resources.get("GPU", 0.0)),
+        is_local=is_local,
+    )
+
+
+def _make_temp_dir() -> Path:
+    """Return a new folder whose name tells its process, and sweep those of dead ones.
+
+    Ray puts Unix sockets below it, whose paths end at 107 characters: hence a
+    short base, whatever TMPDIR says.
+    """
+    base = Path(tempfile.gettempdir())
+    if len(str(base)) > 20:
+        base = Path("/tmp")
+    for old in base.glob(f"{_TEMP_PREFIX}*"):
+        if not _is_alive(int(old.name.removeprefix(_TEMP_PREFIX).split("-")[0])):
+            shutil.rmtree(old, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=f"{_TEMP_PREFIX}{os.getpid()}-", dir=base))
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,33 @@
+"""`factory demo`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jobs import options
+
+
+def command(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for all that is made.")] = Path(
+        "demo"
+    ),
+    recipe: options.Recipe = None,
+    ray_address: options.RayAddress = None,
+) -> None:
+    """Take phantom scans through every verb.
+
+    Needs no data: phantom thoraxes are drawn, ingested, trained on for a few
+    minutes, and mixed with synthetic volumes of them; ends with a picture.
+    Lungs come out blurred: the network is small and has seen little.
+
+    \b
+    Example:
+        factory demo --out demo
+    """
+    from jobs.console import give
+    from jobs.demo.job import demo
+    from jobs.workspace import recipe_of
+
+    for line in demo(out, recipe_of(recipe, "demo"), ray_address=ray_address):
+        give(line)

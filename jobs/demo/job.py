@@ -1,0 +1,142 @@
+"""Every verb on phantom scans.
+
+draw_phantom --> NIfTI --> ingest --> train --> generate --> mix, verify --> comparison.png
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+
+from factory.axes import ijk_from_zyx
+from factory.errors import StoreError, UsageError
+from factory.ingest.prepare import IngestConfig
+from factory.lake import MANIFEST, Lake
+from factory.phantom import Phantom, draw_phantom
+from factory.pictures import ComparisonRow, comparison_figure
+from jobs import mix, verify
+from jobs.amount import Amount
+from jobs.cluster import connect
+from jobs.console import progress, say
+from jobs.generate.config import GenerateConfig
+from jobs.generate.job import generate
+from jobs.ingest.job import ingest
+from jobs.lakes import read_row
+from jobs.recipe import Recipe, load_recipe
+from jobs.train.config import TrainConfig
+from jobs.train.job import train
+from jobs.workspace import SETTINGS_FILE
+from manifests.read import read_manifest
+
+_PICTURED = 3
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DemoConfig:
+    """Settings of the `demo` job."""
+
+    num_patients: int = 12
+    """Phantoms that are drawn."""
+
+    scan_size: tuple[int, int, int] = (60, 96, 128)
+    """Voxels (z, y, x) of a phantom scan."""
+
+    ratio: float = 0.25
+    """Synthetic share of the mixed set."""
+
+
+def demo(out: Path, recipe_name: str, *, ray_address: str | None = None) -> Iterator[str]:
+    """Run the demo in a folder; run again, it does what is missing.
+
+    Args:
+        out: Made where it does not exist; must be empty or an earlier demo.
+        recipe_name: Recipe of all verbs.
+        ray_address: Cluster to join; None starts one.
+
+    Yields:
+        What was made, a line each: a word and a path.
+    """
+    recipe = load_recipe(recipe_name)
+    config = recipe.table("demo", DemoConfig)
+    _claim(out, recipe_name)
+    scans, cases, run, lake = (out / name for name in ("scans", "cases", "run", "lake"))
+    _draw_scans(scans, config)
+    yield f"scans {scans}"
+    with connect(ray_address):
+        ingest(scans, cases, recipe.table("ingest", IngestConfig))
+        yield f"cases {cases / MANIFEST}"
+        _train(cases, run, recipe)
+        yield f"model {run / 'model'}"
+        settings = recipe.table("generate", GenerateConfig)
+        generate(cases, run, lake, Amount(ratio=config.ratio), settings)
+        yield f"manifest {lake / MANIFEST}"
+    yield f"mix {mix.write(lake, out / 'mix.parquet', Amount(count=1))}"
+    problems = verify.problems(Lake(lake))
+    if problems:
+        raise StoreError(f"lake {lake}: {problems[0]}. Remove {out} and run the demo again.")
+    picture = out / "comparison.png"
+    comparison_figure(_comparisons(lake / MANIFEST), picture)
+    yield f"picture {picture}"
+    say(f"Next: cd {out} && factory mix --ratio 0.1 --out mix-10.parquet")
+
+
+def _claim(out: Path, recipe_name: str) -> None:
+    settings = out / SETTINGS_FILE
+    if out.is_dir() and any(out.iterdir()) and not settings.exists():
+        raise UsageError(
+            f"--out {out}: found a folder with other things in it; expected none, an empty one or an "
+            "earlier demo. Choose another."
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    settings.write_text(f'recipe = "{recipe_name}"\n', encoding="utf-8")
+
+
+def _draw_scans(scans: Path, config: DemoConfig) -> None:
+    scans.mkdir(exist_ok=True)
+    with progress("draw phantoms", config.num_patients) as tracker:
+        for seed in range(config.num_patients):
+            name = f"phantom-{seed:03d}"
+            if not (scans / f"{name}_ct.nii.gz").exists():
+                _write_scan(scans, name, draw_phantom(seed, size=config.scan_size))
+            tracker.update(seed + 1)
+
+
+def _write_scan(scans: Path, name: str, phantom: Phantom) -> None:
+    """Write masks first: a scan whose CT is there is whole."""
+    volumes: dict[str, Any] = {
+        "lung": phantom.lung.astype(np.uint8),
+        "nodule": phantom.nodule,
+        "ct": phantom.ct,
+    }
+    for kind, volume in volumes.items():
+        image = nib.Nifti1Image(ijk_from_zyx(volume), phantom.affine)  # type: ignore[no-untyped-call]
+        aside = scans / f".{name}_{kind}.nii.gz"
+        nib.save(image, aside)
+        aside.replace(scans / f"{name}_{kind}.nii.gz")
+
+
+def _train(cases: Path, run: Path, recipe: Recipe) -> None:
+    config = recipe.table("train", TrainConfig)
+    train(cases, run, config, recipe=recipe.name)
+
+
+def _comparisons(manifest: Path) -> list[ComparisonRow]:
+    rows = read_manifest(manifest).to_pylist()
+    donors = {row["case_id"]: row for row in rows if row["kind"] == "real"}
+    synthetic = [row for row in rows if row["kind"] == "synthetic"][:_PICTURED]
+    return [_comparison(manifest, row, donors[row["case_id"]]) for row in synthetic]
+
+
+def _comparison(manifest: Path, row: dict[str, Any], donor: dict[str, Any]) -> ComparisonRow:
+    volume, reference = read_row(manifest, row), read_row(manifest, donor)
+    z, y, x = row["spacing_mm"]
+    return ComparisonRow(
+        title=f"{row['case_id']}, draw {row['seed_index']}",
+        reference_hu=reference.ct,
+        layout=volume.layout,
+        synthetic_hu=volume.ct,
+        spacing_mm=(z, y, x),
+    )

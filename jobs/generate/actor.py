@@ -1,0 +1,252 @@
+"""One sampler of the pool: loads the model once, then draws, checks, writes and commits items.
+
+    item -> reference + layout -> AAS -> HU inside, reference outside -> quality -> volume -> commit
+
+It never raises for an item: an exception is a quarantine record and a row that says so.
+"""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from factory.axes import spacing_zyx
+from factory.digests import sha256_of_voxels
+from factory.errors import CaseError
+from factory.intensity import HuWindow
+from factory.lake import Lake
+from factory.layouts import BACKGROUND, layout_channels
+from factory.nodules.bank import embedded_bank, load_bank
+from factory.nodules.measure import measure_nodules
+from factory.nodules.place import place_nodules
+from factory.quality import assess
+from factory.storage import Storage
+from factory.volumes import Volume, read_volume, write_volume
+from jobs.generate.config import GenerateConfig
+from jobs.generate.plan import WorkItem, layout_seed
+from jobs.quarantine import give_up
+from models.aas import aas_sample
+from models.checkpoint import load_checkpoint
+
+_CASES_IN_MEMORY = 4
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SamplerSettings:
+    """What an actor is built from; small and plain, for Ray keeps it."""
+
+    lake_url: str
+    cases_url: str
+    model: str
+    """Checkpoint folder."""
+    model_digest: str
+    nodules: str
+    """Bank file; empty takes the embedded bank."""
+    steps: int
+    seed: int
+    """Of the run; `--seed`."""
+    hu_window: tuple[float, float]
+    config: GenerateConfig
+    device: str
+    """`cpu` or `cuda`."""
+    run_id: str
+
+
+class Sampler:
+    """Draws one item a call, for `ray.data.Dataset.map_batches` with `batch_size=1`."""
+
+    def __init__(self, settings: SamplerSettings) -> None:
+        torch.set_num_threads(settings.config.num_threads)
+        self._settings = settings
+        self._device = torch.device(settings.device)
+        self._checkpoint = load_checkpoint(
+            settings.model, device=self._device, expect_digest=settings.model_digest
+        )
+        self._lake = Lake(settings.lake_url)
+        self._window = HuWindow(*settings.hu_window)
+        self._bank = load_bank(settings.nodules) if settings.nodules else embedded_bank()
+        cases = Storage(settings.cases_url)
+        self._read_case = lru_cache(maxsize=_CASES_IN_MEMORY)(lambda path: read_volume(cases, path))
+
+    def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, list[Any]]:
+        """Draw the items of a batch; return a small row for each."""
+        rows = [self.draw(json.loads(text)) for text in batch["item"]]
+        return {key: [row[key] for row in rows] for key in rows[0]}
+
+    def draw(self, content: dict[str, Any]) -> dict[str, Any]:
+        """Draw one item; return its work id, whether it is committed, and what went wrong."""
+        item, donor = WorkItem(**content["work"]), content["donor"]
+        start = time.monotonic()
+        try:
+            problem = self._draw_and_commit(item, donor)
+        except Exception as error:
+            problem = self._give_up(item, _as_case_error(item.case_id, error))
+        return {
+            "work_id": item.work_id,
+            "committed": not problem,
+            "problem": problem,
+            "seconds": time.monotonic() - start,
+        }
+
+    def _draw_and_commit(self, item: WorkItem, donor: dict[str, Any]) -> str:
+        if self._lake.is_committed(item.work_id):
+            return ""
+        settings = self._settings
+        died = self._lake.count_attempts(item.work_id, settings.run_id)
+        if died >= settings.config.max_attempts:
+            error = CaseError(
+                item.case_id,
+                f"work item {item.work_id} ended its process {died} times; expected a volume. Give the "
+                "actor more memory, or leave the case out; then --retry-quarantined.",
+            )
+            return self._give_up(item, error, attempts=died)
+        attempt = self._lake.start_attempt(item.work_id, settings.run_id)
+        start = time.monotonic()
+        reference = self._reference(item, donor)
+        layout = self._layout(item, reference)
+        hu = self._sample(item, reference.ct, layout)
+        volume = Volume(ct=hu, layout=layout, affine=reference.affine)
+        path = self._lake.volume_path(item.work_id, attempt)
+        write_volume(self._lake.storage, path, volume, kind="synthetic", work_id=item.work_id)
+        row = self._row(item, donor, volume, reference, path)
+        run = {
+            "run_id": settings.run_id,
+            "attempt": attempt,
+            "device": _device_name(self._device),
+            "env_fingerprint": _environment(self._device, settings.config.num_threads),
+            "seconds": time.monotonic() - start,
+            "created_at": datetime.now(UTC).isoformat(),
+        }
+        if not self._lake.commit(item.work_id, row | run):
+            self._lake.storage.remove(path)
+        return ""
+
+    def _reference(self, item: WorkItem, donor: dict[str, Any]) -> Volume:
+        reference: Volume = self._read_case(donor["image_uri"])
+        found = sha256_of_voxels(reference.ct), sha256_of_voxels(reference.layout)
+        if found != (donor["image_sha256"], donor["layout_sha256"]):
+            raise CaseError(
+                item.case_id,
+                f"{donor['image_uri']} has other voxels than its manifest says; expected image sha256 "
+                f"{donor['image_sha256']}. Ingest the case again.",
+            )
+        return reference
+
+    def _layout(self, item: WorkItem, reference: Volume) -> NDArray[np.uint8]:
+        if item.layout_origin == "annotated":
+            return reference.layout
+        layout, _ = place_nodules(
+            reference.layout,
+            spacing_zyx(reference.affine),
+            self._bank,
+            seed=layout_seed(self._settings.seed, item.case_id, item.seed_index),
+            config=self._settings.config.placement,
+        )
+        return layout
+
+    def _sample(
+        self, item: WorkItem, reference_hu: NDArray[np.int16], layout: NDArray[np.uint8]
+    ) -> NDArray[np.int16]:
+        config = self._settings.config
+        x_0 = aas_sample(
+            self._checkpoint.denoiser,
+            self._checkpoint.schedule,
+            layout=self._tensor(layout_channels(layout)),
+            x_known=self._tensor(self._window.encode(reference_hu)[None]),
+            draw_noise=_noise(item.seed),
+            num_steps=self._settings.steps,
+            clip_x0=config.clip_x0,
+            sigma=config.sigma,  # type: ignore[arg-type]
+        )
+        drawn = self._window.decode(x_0[0, 0].float().cpu().numpy())
+        # The window clips bone and metal, so the background comes from the reference's own HU.
+        return np.where(layout == BACKGROUND, reference_hu, drawn)
+
+    def _tensor(self, channels: NDArray[np.float32]) -> Tensor:
+        return torch.from_numpy(channels)[None].to(self._device)
+
+    def _row(
+        self,
+        item: WorkItem,
+        donor: dict[str, Any],
+        volume: Volume,
+        reference: Volume,
+        path: str,
+    ) -> dict[str, Any]:
+        settings = self._settings
+        quality = assess(volume.ct, reference.ct, volume.layout, self._window)
+        nodules = measure_nodules(volume.layout, volume.affine)
+        return {
+            "kind": "synthetic",
+            "work_id": item.work_id,
+            "split": "train",
+            "patient_id": item.patient_id,
+            "case_id": item.case_id,
+            "layout_id": item.layout_id,
+            "layout_origin": item.layout_origin,
+            "image_uri": path,
+            "layout_uri": f"{path}/labels/layout",
+            "shape": donor["shape"],
+            "spacing_mm": donor["spacing_mm"],
+            "affine": donor["affine"],
+            "image_sha256": sha256_of_voxels(volume.ct),
+            "layout_sha256": sha256_of_voxels(volume.layout),
+            "reference_sha256": donor["image_sha256"],
+            "plan_index": item.plan_index,
+            "seed_index": item.seed_index,
+            "seed": item.seed,
+            "model_digest": settings.model_digest,
+            "sampler": settings.config.sampler,
+            "steps": settings.steps,
+            "hu_window": list(settings.hu_window),
+            "nodules": [nodule.as_row() for nodule in nodules],
+            **quality.as_columns(),
+        }
+
+    def _give_up(self, item: WorkItem, error: Exception, *, attempts: int = 1) -> str:
+        give_up(
+            self._lake,
+            item.work_id,
+            item.case_id,
+            "generate",
+            error,
+            run_id=self._settings.run_id,
+            attempts=attempts,
+        )
+        return str(error)
+
+
+def _noise(seed: int) -> Callable[[tuple[int, ...]], Tensor]:
+    """Return the only source of an item's noise: the CPU's generator, float32, in call order."""
+    generator = torch.Generator().manual_seed(seed)
+    return lambda shape: torch.randn(shape, generator=generator)
+
+
+def _as_case_error(case_id: str, error: Exception) -> Exception:
+    if isinstance(error, CaseError):
+        return error
+    problem = CaseError(
+        case_id,
+        f"found {type(error).__name__}: {error}; expected a volume. Mend the cause, then run with "
+        "--retry-quarantined.",
+    )
+    problem.__cause__ = error
+    return problem
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
+def _environment(device: torch.device, num_threads: int) -> str:
+    """Return what can move the last bit of a voxel without being part of the plan."""
+    cuda = f" cuda {torch.version.cuda}" if device.type == "cuda" else f" threads {num_threads}"
+    return f"torch {torch.__version__} {_device_name(device)}{cuda}"

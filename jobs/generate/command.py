@@ -1,0 +1,95 @@
+"""`factory generate`."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jobs import options
+
+
+class SamplerName(StrEnum):
+    """How a reverse step is taken."""
+
+    ddpm = "ddpm"
+
+
+def command(
+    ratio: options.Ratio = None,
+    extra: options.Extra = None,
+    count: options.Count = None,
+    cases: options.Cases = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN", help="Run of `factory train`, or a checkpoint. [run]"),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="LAKE", help="Lake to make or go on with. [lake]")
+    ] = None,
+    recipe: options.Recipe = None,
+    sampler: Annotated[
+        SamplerName | None, typer.Option(help="How a reverse step is taken. [recipe: ddpm]")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Reverse steps. [all of the model's]")
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(metavar="S", min=0, help="Another seed draws other volumes.")
+    ] = 0,
+    nodules: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="NPZ",
+            exists=True,
+            dir_okay=False,
+            help="Nodule shapes for cases without nodules; else a small set drawn by the code.",
+        ),
+    ] = None,
+    actors: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Sampler actors. [one a GPU, or one a CPU]"),
+    ] = None,
+    device: options.DeviceOption = options.Device.auto,
+    retry_quarantined: Annotated[
+        bool, typer.Option("--retry-quarantined", help="Try again what was given up.")
+    ] = False,
+    ray_address: options.RayAddress = None,
+) -> None:
+    """Draw synthetic CTs into a lake, with a mixed manifest.
+
+    Exactly one of --ratio, --extra and --count says how many. Killed at any
+    time, the same command goes on where it was and ends with the same set.
+
+    \b
+    Example:
+        factory generate --cases cases --model run --out lake --ratio 0.25
+    """
+    from jobs.console import give, say
+    from jobs.generate.config import GenerateConfig
+    from jobs.generate.job import generate
+    from jobs.recipe import load_recipe
+    from jobs.workspace import path_of
+
+    config = load_recipe(options.recipe_name(recipe)).table(
+        "generate", GenerateConfig, steps=steps, sampler=sampler.value if sampler else None
+    )
+    result = generate(
+        path_of("cases", cases),
+        path_of("run", model),
+        path_of("lake", out),
+        options.amount(ratio, extra, count),
+        config,
+        seed=seed,
+        nodules=nodules,
+        actors=actors,
+        device=device.value,
+        retry_quarantined=retry_quarantined,
+        ray_address=ray_address,
+    )
+    say(
+        f"{result.num_real} real + {result.num_synthetic} synthetic training volumes "
+        f"({result.synthetic_fraction:.2%} synthetic), {result.num_quarantined} quarantined. "
+        "Next: factory verify"
+    )
+    give(result.manifest)

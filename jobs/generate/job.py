@@ -1,0 +1,300 @@
+"""The product: plan, run, reconcile, publish.
+
+plan       cases + model + ratio --> plan.parquet, dataset.json         written once
+run        items without a commit --> Ray Data --> pool of Sampler actors --> commits/
+publish    plan ⟕ commits ⟕ quarantine --> manifest.parquet, quarantine.parquet
+"""
+
+import json
+import logging
+import uuid
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, cast
+
+from factory.errors import FactoryError, ModelError, StoreError, UsageError
+from factory.lake import MANIFEST, PLAN, QUARANTINE, Lake
+from factory.nodules.bank import embedded_bank, load_bank
+from jobs.amount import Amount
+from jobs.cases import CaseStore, open_case_store
+from jobs.cluster import Cluster, connect
+from jobs.console import progress, say
+from jobs.generate.actor import Sampler, SamplerSettings
+from jobs.generate.config import GenerateConfig
+from jobs.generate.plan import PlanSettings, WorkItem, plan_id, plan_items, plan_rows
+from jobs.quarantine import publish_quarantine
+from manifests.read import mix_of
+from manifests.schema import PLAN_SCHEMA
+from manifests.write import write_manifest, write_table
+from models.checkpoint import CARD_NAME, ModelCard, read_model_card
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class GenerateResult:
+    """What a run left in the lake."""
+
+    manifest: str
+    num_real: int
+    num_synthetic: int
+    num_quarantined: int
+    synthetic_fraction: float
+
+
+def generate(
+    cases: Path,
+    model: Path,
+    out: Path,
+    amount: Amount,
+    config: GenerateConfig,
+    *,
+    seed: int = 0,
+    nodules: Path | None = None,
+    actors: int | None = None,
+    device: str = "auto",
+    retry_quarantined: bool = False,
+    ray_address: str | None = None,
+) -> GenerateResult:
+    """Draw synthetic volumes of the training cases into a lake; run again, it goes on.
+
+    Args:
+        cases: Case store.
+        model: Run of `factory train`, or a checkpoint folder.
+        out: Lake, made or gone on with.
+        amount: How many volumes.
+        config: How.
+        seed: Run seed; another seed draws other volumes of the same cases.
+        nodules: Bank of nodule shapes for cases that have none; None takes the embedded one.
+        actors: Sampler actors; None takes one a GPU, or one a thread's CPUs.
+        device: `auto`, `cpu` or `cuda`.
+        retry_quarantined: Try again what was given up.
+        ray_address: Cluster to join; None starts one.
+
+    Raises:
+        FactoryError: The plan cannot be made, the lake holds another one, or nothing was left.
+    """
+    store = open_case_store(cases)
+    checkpoint, card = _open_model(model, store)
+    shared = _shared(card, config, nodules, seed)
+    items = plan_items(store.training_rows(), shared, _count(store, amount))
+    lake = Lake(out)
+    _claim(lake, items, shared, store, amount)
+    if retry_quarantined:
+        lake.release(lake.quarantined_ids())
+    todo = _todo(lake, items)
+    if todo:
+        with connect(ray_address) as cluster:
+            settings = SamplerSettings(
+                lake_url=lake.url,
+                cases_url=store.url,
+                model=str(checkpoint),
+                model_digest=card.digest,
+                nodules=str(nodules.resolve()) if nodules else "",
+                steps=shared.steps,
+                seed=seed,
+                hu_window=shared.hu_window,
+                config=config,
+                device="cuda" if cluster.use_gpu(device) else "cpu",
+                run_id=uuid.uuid4().hex,
+            )
+            _run(cluster, settings, todo, store, actors)
+    return _publish(lake, items, store)
+
+
+def _open_model(model: Path, store: CaseStore) -> tuple[Path, ModelCard]:
+    checkpoint = (model if (model / CARD_NAME).exists() else model / "model").resolve()
+    if not checkpoint.exists():
+        raise ModelError(
+            f"model {model}: found no {CARD_NAME} there or in {model / 'model'}; expected a run of "
+            "`factory train` that reached its last step, or a checkpoint. Train first, or name it "
+            "with --model."
+        )
+    card = read_model_card(checkpoint)
+    if card.unet.grid != store.grid:
+        raise ModelError(
+            f"model {model}: its grid is {card.unet.grid}^3, but case store {store.url} has "
+            f"{store.grid}^3; expected one grid. Ingest with --grid {card.unet.grid}, or train on "
+            "these cases."
+        )
+    return checkpoint, card
+
+
+def _shared(
+    card: ModelCard, config: GenerateConfig, nodules: Path | None, seed: int
+) -> PlanSettings:
+    total = card.schedule.num_steps
+    if config.steps > total:
+        raise UsageError(
+            f"--steps {config.steps}: the model's schedule has {total}; expected 1 to {total}. Ask for "
+            "fewer."
+        )
+    bank = load_bank(nodules) if nodules else embedded_bank()
+    return PlanSettings(
+        model_digest=card.digest,
+        steps=config.steps or total,
+        config=config,
+        bank_digest=bank.digest,
+        seed=seed,
+        hu_window=_window(card),
+    )
+
+
+def _window(card: ModelCard) -> tuple[float, float]:
+    low, high = cast("list[float]", card.preprocessing["hu_window"])
+    return float(low), float(high)
+
+
+def _count(store: CaseStore, amount: Amount) -> int:
+    num_real = len(store.training_rows())
+    if not num_real:
+        raise StoreError(
+            f"case store {store.url}: no case is in the training split; expected at least one. Ingest "
+            "more patients."
+        )
+    return amount.of(num_real)
+
+
+def _claim(
+    lake: Lake, items: list[WorkItem], shared: PlanSettings, store: CaseStore, amount: Amount
+) -> None:
+    """Write the plan unless there is one, and refuse a lake that holds another."""
+    wanted = {
+        "kind": "lake",
+        "format": FORMAT,
+        "plan_id": plan_id(items),
+        "planned": len(items),
+        "asked": amount.given(),
+        "settings": shared.as_json(),
+        "cases": store.url,
+    }
+    found = lake.claim(wanted)
+    if found.get("plan_id") != wanted["plan_id"]:
+        differing = [
+            f"{key} was {found.get(key)}, is {wanted[key]}"
+            for key in ("kind", "planned", "settings")
+            if found.get(key) != wanted[key]
+        ]
+        raise StoreError(
+            f"lake {lake.url}: holds another plan ({'; '.join(differing) or 'of other cases'}); "
+            "expected the same cases, model, recipe and amount. Choose another --out, or repeat what "
+            "the lake was made with."
+        )
+    if not lake.storage.exists(PLAN):
+        import pyarrow as pa
+
+        table = pa.Table.from_pylist(plan_rows(items), schema=PLAN_SCHEMA)
+        write_table(table, lake.storage.child(PLAN))
+
+
+def _todo(lake: Lake, items: list[WorkItem]) -> list[WorkItem]:
+    ended = lake.committed_ids() | lake.quarantined_ids()
+    todo = [item for item in items if item.work_id not in ended]
+    if len(todo) < len(items):
+        say(f"resuming: {len(items) - len(todo)} of {len(items)} items are done")
+    return todo
+
+
+def _run(
+    cluster: Cluster,
+    settings: SamplerSettings,
+    todo: list[WorkItem],
+    store: CaseStore,
+    actors: int | None,
+) -> None:
+    use_gpu = settings.device == "cuda"
+    pool = _pool(cluster, settings.config, actors, len(todo), use_gpu=use_gpu)
+    say(f"generate: {pool['size']} sampler actors, one {'GPU' if use_gpu else 'CPU'} each")
+    quarantined = 0
+    with progress("generate", len(todo)) as tracker:
+        for done, row in enumerate(_rows(settings, todo, store, pool), start=1):
+            if not row["committed"]:
+                quarantined += 1
+                say(f"quarantined: {row['problem']}")
+            tracker.update(done, f"{quarantined} quarantined")
+
+
+def _pool(
+    cluster: Cluster,
+    config: GenerateConfig,
+    actors: int | None,
+    num_items: int,
+    *,
+    use_gpu: bool,
+) -> dict[str, Any]:
+    """Return the size of the pool and what each actor reserves."""
+    if use_gpu:
+        size = min(actors or int(cluster.num_gpus), num_items)
+        return {"size": size, "num_gpus": 1, "num_cpus": 1}
+    size = min(actors or max(1, int(cluster.num_cpus) // config.num_threads), num_items)
+    # All actors must fit at once: Ray Data waits for a pool that does not.
+    share = min(float(config.num_threads), cluster.num_cpus / size)
+    return {"size": size, "num_gpus": 0, "num_cpus": int(share * 100) / 100}
+
+
+def _rows(
+    settings: SamplerSettings, todo: list[WorkItem], store: CaseStore, pool: dict[str, Any]
+) -> Iterator[dict[str, Any]]:
+    """Stream the items through the pool; yields a small row as each one ends."""
+    import ray.data
+
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.actor_init_retry_on_errors = True
+    context.max_errored_blocks = 0
+    # A single volume may take hours on a CPU; a pool that never starts is found by its GPUs.
+    context.execution_no_progress_timeout_s = -1
+    donors = {row["case_id"]: _donor(row) for row in store.training_rows()}
+    items = [
+        {"item": json.dumps({"work": asdict(item), "donor": donors[item.case_id]})} for item in todo
+    ]
+    # One row a block: a crash then costs one item.
+    dataset = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
+        Sampler,
+        batch_size=1,
+        fn_constructor_args=(settings,),
+        compute=ray.data.ActorPoolStrategy(size=pool["size"]),
+        num_cpus=pool["num_cpus"],
+        num_gpus=pool["num_gpus"],
+    )
+    yield from dataset.iter_rows()
+
+
+def _donor(row: dict[str, Any]) -> dict[str, Any]:
+    keys = ("image_uri", "image_sha256", "layout_sha256", "shape", "spacing_mm", "affine")
+    return {key: row[key] for key in keys}
+
+
+def _publish(lake: Lake, items: list[WorkItem], store: CaseStore) -> GenerateResult:
+    committed = lake.committed_ids()
+    rows = [lake.committed_row(item.work_id) for item in items if item.work_id in committed]
+    quarantined = lake.quarantined_ids() - committed
+    lake.release(lake.quarantined_ids() & committed)
+    publish_quarantine(lake)
+    if items and not rows:
+        raise FactoryError(
+            f"lake {lake.url}: all {len(quarantined)} items were quarantined; expected at least one "
+            f"volume. The reasons are above and in {lake.storage.child(QUARANTINE)}."
+        )
+    lake.sweep({row["work_id"]: row["image_uri"] for row in rows})
+    manifest = lake.storage.child(MANIFEST)
+    synthetic = [{**row, "created_at": datetime.fromisoformat(row["created_at"])} for row in rows]
+    write_manifest([*_real_rows(store), *synthetic], manifest)
+    mix = mix_of(manifest)
+    return GenerateResult(
+        manifest=manifest,
+        num_real=mix.num_real,
+        num_synthetic=mix.num_synthetic,
+        num_quarantined=len(quarantined),
+        synthetic_fraction=mix.synthetic_fraction or 0.0,
+    )
+
+
+def _real_rows(store: CaseStore) -> Iterator[dict[str, Any]]:
+    """Yield the real rows with URIs that hold from the lake."""
+    for row in store.rows:
+        uris = {key: f"{store.url}/{row[key]}" for key in ("image_uri", "layout_uri")}
+        yield {**row, **uris}

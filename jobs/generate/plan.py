@@ -1,0 +1,131 @@
+"""Which volumes a lake shall hold: decided once, before any is drawn.
+
+    training cases, in hash order, round after round --> items 0 .. S-1
+
+So a smaller plan is the beginning of a larger one, and an item's id says everything
+that changes one of its voxels.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from factory.digests import digest_json
+from factory.nodules.place import placement_digest
+from jobs.cases import digest_of
+from jobs.generate.config import GenerateConfig
+
+ALGORITHM = 1
+"""Part of every work id; raise it when a change of the code moves a voxel."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlanSettings:
+    """What all items of a plan share."""
+
+    model_digest: str
+    steps: int
+    """Reverse steps, as taken."""
+    config: GenerateConfig
+    bank_digest: str
+    seed: int
+    """Of the run; `--seed`."""
+    hu_window: tuple[float, float]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what changes a voxel."""
+        return {
+            "algorithm": ALGORITHM,
+            "model": self.model_digest,
+            "sampler": self.config.sampler,
+            "steps": self.steps,
+            "clip_x0": self.config.clip_x0,
+            "sigma": self.config.sigma,
+            "hu_window": list(self.hu_window),
+            "seed": self.seed,
+        }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WorkItem:
+    """One volume to draw; a row of `plan.parquet`."""
+
+    plan_index: int
+    work_id: str
+    case_id: str
+    patient_id: str
+    seed_index: int
+    """How many volumes of the same case come before it."""
+    seed: int
+    """63 bits, from the work id; of the volume's noise."""
+    layout_id: str
+    layout_origin: str
+    """`annotated`: the case's own nodules; `placed`: from the bank."""
+
+
+def plan_items(rows: list[dict[str, Any]], shared: PlanSettings, count: int) -> list[WorkItem]:
+    """Plan `count` volumes over the training cases.
+
+    Args:
+        rows: Manifest rows of the training cases; their order does not matter.
+        shared: What all items share.
+        count: Volumes.
+    """
+    donors = sorted(rows, key=lambda row: _hash("donor order", row["case_id"]))
+    settings = shared.as_json()
+    items = []
+    for index in range(count):
+        seed_index, place = divmod(index, len(donors))
+        items.append(_item(index, donors[place], seed_index, shared, settings))
+    return items
+
+
+def layout_seed(run_seed: int, case_id: str, seed_index: int) -> int:
+    """Return the 63-bit seed of the nodules that an item places."""
+    return int(_hash("layout", str(run_seed), case_id, str(seed_index))[:16], 16) >> 1
+
+
+def plan_id(items: list[WorkItem]) -> str:
+    """Return the digest of which items a plan has."""
+    return digest_json([item.work_id for item in items])
+
+
+def _item(
+    index: int,
+    row: dict[str, Any],
+    seed_index: int,
+    shared: PlanSettings,
+    settings: Mapping[str, Any],
+) -> WorkItem:
+    has_nodules = bool(row["nodules"])
+    layout_id = row["layout_id"]
+    if not has_nodules:
+        layout_id = placement_digest(
+            row["layout_sha256"],
+            shared.bank_digest,
+            shared.config.placement,
+            layout_seed(shared.seed, row["case_id"], seed_index),
+        )
+    work_id = digest_json(
+        {**settings, "case": digest_of(row), "layout": layout_id, "seed_index": seed_index}
+    )
+    return WorkItem(
+        plan_index=index,
+        work_id=work_id,
+        case_id=row["case_id"],
+        patient_id=row["patient_id"],
+        seed_index=seed_index,
+        seed=int(_hash("noise", work_id)[:16], 16) >> 1,
+        layout_id=layout_id,
+        layout_origin="annotated" if has_nodules else "placed",
+    )
+
+
+def plan_rows(items: list[WorkItem]) -> list[dict[str, Any]]:
+    """Return the rows of `plan.parquet`."""
+    return [asdict(item) for item in items]
+
+
+def _hash(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()

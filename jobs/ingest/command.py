@@ -1,0 +1,68 @@
+"""`factory ingest`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jobs import options
+
+
+def command(
+    source: Annotated[
+        Path, typer.Argument(metavar="SOURCE", help="Folder of NIfTI scans, searched to any depth.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(metavar="CASES", help="Case store to make or extend. [cases]")
+    ] = None,
+    grid: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Voxels along each edge, a multiple of 16. [recipe: 128]"),
+    ] = None,
+    patients: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="CSV",
+            exists=True,
+            dir_okay=False,
+            help="Columns case_id, patient_id; else each case is its own patient.",
+        ),
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(metavar="A/B/C", help="Shares of train/val/test patients. [80/10/10]"),
+    ] = None,
+    recipe: options.Recipe = None,
+    ray_address: options.RayAddress = None,
+) -> None:
+    """Bring real CTs and their masks into a case store.
+
+    Takes NAME_ct.nii.gz with NAME_lung*.nii.gz (segmented automatically where
+    it is missing) and NAME_nodule* or NAME_tumor*, or CT/ID.nii.gz with
+    SEG/ID.nii.gz of labels 0, 1, 2. A broken case is quarantined with its
+    reason and the rest goes on. Run again, it does what is missing.
+
+    \b
+    Example:
+        factory ingest scans --out cases --grid 64
+    """
+    from factory.ingest.prepare import IngestConfig
+    from jobs.console import give, say
+    from jobs.ingest.job import ingest
+    from jobs.recipe import load_recipe
+    from jobs.workspace import path_of
+
+    config = load_recipe(options.recipe_name(recipe)).table("ingest", IngestConfig, grid=grid)
+    result = ingest(
+        source,
+        path_of("cases", out),
+        config,
+        patients=patients,
+        split=options.parse_split(split),
+        ray_address=ray_address,
+    )
+    say(
+        f"{result.num_cases} cases in the store, {result.num_quarantined} quarantined. "
+        "Next: factory train"
+    )
+    give(result.manifest)

@@ -1,0 +1,74 @@
+"""Flags that several verbs share, and what they mean. Light to import."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from jobs.amount import Amount
+    from manifests.split import SplitFractions
+
+
+class Device(StrEnum):
+    """Where a job computes."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+Recipe = Annotated[
+    str | None,
+    typer.Option(metavar="NAME|FILE", help="How: paper, demo, tiny, or a TOML file. [paper]"),
+]
+RayAddress = Annotated[
+    str | None,
+    typer.Option(metavar="ADDRESS", help="Ray cluster to join, or `auto`; else one is started."),
+]
+DeviceOption = Annotated[
+    Device, typer.Option(help="`cuda` fails at once where the cluster has no GPU.")
+]
+Cases = Annotated[Path | None, typer.Option(metavar="CASES", help="Case store. [cases]")]
+LakeArgument = Annotated[
+    Path | None, typer.Argument(metavar="[LAKE]", help="Lake of generated volumes. [lake]")
+]
+Ratio = Annotated[
+    float | None, typer.Option(metavar="F", help="Synthetic share of the mixed set, as 0.25.")
+]
+Extra = Annotated[
+    float | None, typer.Option(metavar="F", help="Synthetic volumes per real one, as 0.5.")
+]
+Count = Annotated[int | None, typer.Option(metavar="N", help="Number of synthetic volumes.")]
+
+
+def amount(ratio: float | None, extra: float | None, count: int | None) -> "Amount":
+    """Return what the three flags mean together.
+
+    Raises:
+        UsageError: None or several are given, or the number is outside its range.
+    """
+    from jobs.amount import Amount
+
+    return Amount(ratio=ratio, extra=extra, count=count)
+
+
+def recipe_name(given: str | None) -> str:
+    """Return the recipe that a flag or the workspace names, else the paper's."""
+    from jobs.recipe import DEFAULT_RECIPE
+    from jobs.workspace import recipe_of
+
+    return recipe_of(given, DEFAULT_RECIPE)
+
+
+def parse_split(text: str | None) -> "SplitFractions | None":
+    """Return the split that `80/10/10` means; None where the flag was not given."""
+    from factory.errors import UsageError
+    from manifests.errors import ManifestError
+    from manifests.split import SplitFractions
+
+    try:
+        return SplitFractions.parse(text) if text else None
+    except ManifestError as error:
+        raise UsageError(f"--split: {error}") from error

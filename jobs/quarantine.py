@@ -1,0 +1,62 @@
+"""Items that were given up: one record each, published as `quarantine.parquet`."""
+
+import traceback
+from datetime import UTC, datetime
+from typing import Any
+
+from factory.errors import CaseError
+from factory.lake import QUARANTINE, Lake
+from manifests.schema import QUARANTINE_SCHEMA
+from manifests.write import write_table
+
+
+def give_up(
+    lake: Lake,
+    item: str,
+    case_id: str,
+    stage: str,
+    error: Exception,
+    *,
+    run_id: str,
+    attempts: int = 1,
+) -> None:
+    """Quarantine an item with the exception that ended it.
+
+    Args:
+        lake: Store or lake that the item belongs to.
+        item: A case id or a work id.
+        case_id: The case, or the donor of the volume.
+        stage: Where it ended: `find`, `ingest`, `generate`.
+        error: Its text is what people read; its cause is kept as a traceback.
+        run_id: Of this run.
+        attempts: How often it was tried in this run.
+    """
+    cause = error.__cause__ or error
+    tail = traceback.format_exception(cause)[-4:] if cause.__traceback__ else []
+    lake.quarantine(
+        item,
+        {
+            "item_id": item,
+            "case_id": case_id,
+            "stage": stage,
+            "error_class": type(error).__name__,
+            "message": str(error),
+            "traceback_tail": "".join(tail),
+            "attempts": attempts,
+            "retriable": not isinstance(error, CaseError),
+            "run_id": run_id,
+            "seen_at": datetime.now(UTC).isoformat(),
+        },
+    )
+
+
+def publish_quarantine(lake: Lake) -> None:
+    """Write `quarantine.parquet` from the records."""
+    import pyarrow as pa
+
+    rows = [
+        {**record, "seen_at": datetime.fromisoformat(record["seen_at"])}
+        for record in lake.quarantined()
+    ]
+    table: Any = pa.Table.from_pylist(rows, schema=QUARANTINE_SCHEMA)
+    write_table(table, lake.storage.child(QUARANTINE))

@@ -1,0 +1,53 @@
+"""Write `docs/cli.md` from the commands' own help, or check that it is current.
+
+python -m jobs.reference [--check] docs/cli.md
+"""
+
+import sys
+from pathlib import Path
+
+import typer
+from typer.testing import CliRunner
+
+from jobs.app import app
+from jobs.console import say
+
+_HEAD = """# Command line
+
+Made from the commands' own help by `make fmt`; do not edit.
+Results go to stdout, everything else to stderr. Exit status: 0 done, 1 an error that names its way
+out, 2 wrong usage.
+"""
+
+
+def reference() -> str:
+    """Return the help of `factory` and of each verb, as Markdown."""
+    verbs = typer.main.get_group(app).commands
+    return "\n".join([_HEAD, _section([]), *(_section([verb]) for verb in verbs)])
+
+
+def _section(verb: list[str]) -> str:
+    result = CliRunner().invoke(
+        app, [*verb, "--help"], prog_name="factory", env={"COLUMNS": "100", "TERM": "dumb"}
+    )
+    assert result.exit_code == 0, result.output
+    lines = "\n".join(line.rstrip() for line in result.output.strip().splitlines())
+    return f"## {' '.join(['factory', *verb])}\n\n```text\n{lines}\n```\n"
+
+
+def main(arguments: list[str]) -> int:
+    """Write the reference to a file, or compare with it; return the exit status."""
+    check = "--check" in arguments
+    (path,) = (Path(argument) for argument in arguments if argument != "--check")
+    current = reference()
+    if not check:
+        path.write_text(current, encoding="utf-8")
+        return 0
+    if path.exists() and path.read_text(encoding="utf-8") == current:
+        return 0
+    say(f"error: {path} is not what the commands' help says. Run `make fmt` and commit it.")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

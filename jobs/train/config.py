@@ -1,0 +1,68 @@
+"""Settings of the `train` job."""
+
+from dataclasses import dataclass, field
+
+from models.schedule import ScheduleConfig
+from models.unet3d import UNet3DConfig
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EmaConfig:
+    """Averaging of the weights; the defaults are the paper's."""
+
+    decay: float = 0.995
+    """Weight of the old average at an update."""
+
+    start_step: int = 2000
+    """First step that averages; before it the average follows the weights."""
+
+    update_every: int = 10
+    """Average at steps that are multiples of this."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainConfig:
+    """Settings of the `train` job; the defaults are the paper's."""
+
+    steps: int = 100_000
+    """Optimizer steps. The only setting that may change when a run goes on."""
+
+    batch_size: int = 1
+    """Volumes a step, over all workers together."""
+
+    learning_rate: float = 1e-5
+    """Of Adam."""
+
+    seed: int = 0
+    """Of the initial weights, the order of the cases and the noise."""
+
+    hu_window: tuple[float, float] = (-1024.0, 600.0)
+    """HU that map to -1 and +1; kept in the checkpoint."""
+
+    checkpoint_every: int = 1000
+    """Steps between checkpoints; a run that is killed loses at most these."""
+
+    num_checkpoints: int = 2
+    """How many checkpoints are kept, the newest."""
+
+    max_failures: int = 3
+    """How often Ray Train restarts its workers after one of them died."""
+
+    model: UNet3DConfig = field(default_factory=UNet3DConfig)
+    """The network; its `grid` is the case store's."""
+
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    """The noise schedule."""
+
+    ema: EmaConfig = field(default_factory=EmaConfig)
+    """Averaging of the weights."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "checkpoint_every", "num_checkpoints"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if self.learning_rate <= 0:
+            raise ValueError(f"learning_rate is {self.learning_rate}; it must be above 0")
+        low, high = self.hu_window
+        if low >= high:
+            raise ValueError(f"hu_window is ({low}, {high}) HU; the first must be the lower")

@@ -1,0 +1,260 @@
+"""A model out of a case store.
+
+case store --> Ray Train workers: train_loop --> RUN/ray/train/step_N --> RUN/model
+
+RUN/run.json        what the run was asked for; a rerun must ask the same
+RUN/metrics.jsonl   a line a step
+RUN/ray/            Ray Train's storage: what a rerun goes on from
+RUN/model/          the averaged model, when the last step is done
+"""
+
+import json
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from factory.digests import digest_json
+from factory.errors import ClusterError, FactoryError, StoreError, UsageError
+from jobs.cases import CaseStore, open_case_store
+from jobs.cluster import Cluster, connect
+from jobs.console import progress, say
+from jobs.train.config import TrainConfig
+from jobs.train.loop import METRICS, MODEL, LoopSettings, train_loop
+from models.checkpoint import read_model_card
+
+RUN_FILE = "run.json"
+
+_RAY_NAME = "train"
+
+
+@dataclass(frozen=True, slots=True)
+class TrainResult:
+    """What a run left."""
+
+    model: str
+    digest: str
+    step: int
+    loss: float
+    """Of the last step."""
+
+
+def train(
+    cases: Path,
+    run: Path,
+    config: TrainConfig,
+    *,
+    recipe: str,
+    num_workers: int | None = None,
+    device: str = "auto",
+    ray_address: str | None = None,
+) -> TrainResult:
+    """Train a model on the training split of a case store; run again, it goes on.
+
+    Args:
+        cases: Case store.
+        run: Folder of the run, made or gone on with.
+        config: How; the network's grid is set to the store's.
+        recipe: Where `config` is from, for the model card.
+        num_workers: Ray Train workers; None takes one a GPU, or one.
+        device: `auto`, `cpu` or `cuda`.
+        ray_address: Cluster to join; None starts one.
+
+    Raises:
+        FactoryError: The run was asked for differently before, or it failed.
+    """
+    store = open_case_store(cases)
+    config = _fit(config, store)
+    run = run.resolve()
+    _claim(run, config, store)
+    settings = LoopSettings(
+        config=config,
+        cases_url=store.url,
+        image_paths=[row["image_uri"] for row in store.training_rows()],
+        run_dir=str(run),
+        notes={"recipe": recipe, "num_cases": len(store.training_rows())},
+    )
+    if _steps_done(run) < config.steps:
+        with connect(ray_address) as cluster, _watch(run, config.steps):
+            _fit_on(cluster, settings, run, num_workers, device)
+    return _result(run)
+
+
+def _fit(config: TrainConfig, store: CaseStore) -> TrainConfig:
+    if not store.training_rows():
+        raise StoreError(
+            f"case store {store.url}: no case is in the training split; expected at least one. Ingest "
+            "more patients."
+        )
+    return replace(config, model=replace(config.model, grid=store.grid))
+
+
+def _claim(run: Path, config: TrainConfig, store: CaseStore) -> None:
+    """Make the run this config's, or refuse with the difference."""
+    wanted: dict[str, Any] = json.loads(json.dumps(asdict(config)))
+    wanted["cases_digest"] = digest_json(
+        sorted([row["image_sha256"], row["layout_sha256"]] for row in store.training_rows())
+    )
+    # More steps go on; everything else would make another model under the same name.
+    del wanted["steps"], wanted["checkpoint_every"], wanted["num_checkpoints"]
+    file = run / RUN_FILE
+    if not file.exists():
+        run.mkdir(parents=True, exist_ok=True)
+        aside = file.with_suffix(f".{os.getpid()}.unfinished")
+        aside.write_text(json.dumps(wanted, indent=1), encoding="utf-8")
+        aside.replace(file)
+        return
+    found = _read_run(file)
+    changed = [
+        f"{key} was {found.get(key)}, is {wanted.get(key)}"
+        for key in sorted(found.keys() | wanted.keys())
+        if found.get(key) != wanted.get(key)
+    ]
+    if changed:
+        raise StoreError(
+            f"run {run}: asked for differently before ({'; '.join(changed)}); expected the same "
+            "recipe and cases. Choose another --out, or go back to the recipe and cases of the run."
+        )
+
+
+def _read_run(file: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise StoreError(
+            f"run {file.parent}: {RUN_FILE} is not JSON ({error}). Choose another --out."
+        ) from error
+    return found
+
+
+def _fit_on(
+    cluster: Cluster, settings: LoopSettings, run: Path, num_workers: int | None, device: str
+) -> None:
+    from ray.train import (
+        CheckpointConfig,
+        FailureConfig,
+        RunConfig,
+        ScalingConfig,
+        TrainingFailedError,
+    )
+    from ray.train.torch import TorchTrainer
+
+    use_gpu = cluster.use_gpu(device)
+    workers = _num_workers(cluster, settings.config, num_workers, use_gpu=use_gpu)
+    trainer = TorchTrainer(
+        train_loop,
+        train_loop_config={"settings": settings},
+        scaling_config=ScalingConfig(num_workers=workers, use_gpu=use_gpu),
+        run_config=RunConfig(
+            name=_RAY_NAME,
+            storage_path=str(run / "ray"),
+            failure_config=FailureConfig(max_failures=settings.config.max_failures),
+            checkpoint_config=CheckpointConfig(num_to_keep=settings.config.num_checkpoints),
+        ),
+    )
+    try:
+        result = trainer.fit()
+    except TrainingFailedError as error:
+        raise FactoryError(
+            f"run {run}: training failed ({_last_line(error)}); expected {settings.config.steps} "
+            "steps. Mend the cause and run the same command again: it goes on from the last "
+            "checkpoint."
+        ) from error
+    if result.checkpoint is None:
+        raise FactoryError(f"run {run}: training ended without a checkpoint. Run it again.")
+    with result.checkpoint.as_directory() as folder:
+        _publish(Path(folder, MODEL), run / MODEL)
+
+
+def _num_workers(cluster: Cluster, config: TrainConfig, asked: int | None, *, use_gpu: bool) -> int:
+    there = int(cluster.num_gpus if use_gpu else cluster.num_cpus)
+    if asked is None:
+        return max(1, min(there, config.batch_size)) if use_gpu else 1
+    if asked > config.batch_size:
+        raise UsageError(
+            f"--num-workers {asked}: the recipe's batch_size is {config.batch_size}, over all workers "
+            "together; expected a volume for each worker at every step. Raise [train] batch_size."
+        )
+    if cluster.is_local and asked > there:
+        raise ClusterError(
+            f"--num-workers {asked}: this machine has {there} {'GPUs' if use_gpu else 'CPUs'}, and a "
+            "worker takes one; expected at most that. Ask for fewer, or join a larger cluster with "
+            "--ray-address."
+        )
+    return asked
+
+
+def _publish(trained: Path, model: Path) -> None:
+    """Put the trained model in its place, whole or not at all."""
+    aside = model.with_name(f".{model.name}.{os.getpid()}.unfinished")
+    shutil.rmtree(aside, ignore_errors=True)
+    shutil.copytree(trained, aside)
+    shutil.rmtree(model, ignore_errors=True)
+    aside.rename(model)
+
+
+def _steps_done(run: Path) -> int:
+    """Return the steps of the published model; 0 where there is none."""
+    if not (run / MODEL).exists():
+        return 0
+    step = read_model_card(run / MODEL).training["step"]
+    assert isinstance(step, int)
+    return step
+
+
+def _result(run: Path) -> TrainResult:
+    last = _last_metrics(run / METRICS)
+    return TrainResult(
+        model=str(run / MODEL),
+        digest=read_model_card(run / MODEL).digest,
+        step=_steps_done(run),
+        loss=float(last.get("loss", "nan")),
+    )
+
+
+@contextmanager
+def _watch(run: Path, steps: int) -> Iterator[None]:
+    """Show how far rank 0 has come, from the lines that it logs."""
+    ended = threading.Event()
+    say(f"train: logging to {run / METRICS}")
+
+    def show() -> None:
+        last = _last_metrics(run / METRICS)
+        if last:
+            tracker.update(last["step"], f"loss {last['loss']:.4f}")
+
+    with progress("train", steps) as tracker:
+        thread = threading.Thread(target=lambda: _poll(ended, show), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+            show()
+
+
+def _poll(ended: threading.Event, show: Any) -> None:
+    while not ended.wait(0.5):
+        show()
+
+
+def _last_metrics(file: Path) -> dict[str, Any]:
+    """Return the last whole line; reads the file's end only, for it grows with the run."""
+    try:
+        with file.open("rb") as lines:
+            lines.seek(max(0, file.stat().st_size - 4096))
+            whole = lines.read().rpartition(b"\n")[0].splitlines()
+    except FileNotFoundError:
+        return {}
+    last: dict[str, Any] = json.loads(whole[-1]) if whole else {}
+    return last
+
+
+def _last_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

@@ -1,0 +1,122 @@
+"""`factory verify`: read everything back, and hold it against the plan.
+
+plan ⟕ commits ⟕ quarantine --> each item exactly once
+manifest ⟕ volumes          --> each sha256, and the reference outside the lungs
+"""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from jobs import options
+
+if TYPE_CHECKING:
+    from factory.lake import Lake
+
+
+def command(lake: options.LakeArgument = None) -> None:
+    """Check that a lake holds what was planned, whole.
+
+    Every plan item is committed once or quarantined, every volume has the
+    voxels that the manifest says, and every synthetic volume equals its
+    reference outside the layout. Prints each problem; exits 1 if there is one.
+
+    \b
+    Example:
+        factory verify lake
+    """
+    from jobs.console import give, say
+    from jobs.lakes import open_lake
+    from jobs.workspace import path_of
+
+    found = open_lake(path_of("lake", lake))
+    wrong = problems(found)
+    for problem in wrong:
+        say(f"problem: {problem}")
+    if wrong:
+        say(f"{len(wrong)} problems. The same factory generate again makes what is missing")
+        raise typer.Exit(1)
+    give(f"ok {found.url}")
+
+
+def problems(lake: "Lake") -> list[str]:
+    """Return all that is wrong with a lake; an empty list means nothing is.
+
+    Raises:
+        StoreError: The lake has no manifest yet.
+    """
+    return [*_item_problems(lake), *_manifest_problems(lake)]
+
+
+def _item_problems(lake: "Lake") -> Iterator[str]:
+    """Yield what is wrong between the plan, the commits and the quarantine of a lake."""
+    from jobs.lakes import planned_items
+
+    items = planned_items(lake)
+    committed, quarantined = lake.committed_ids(), lake.quarantined_ids()
+    for item in items:
+        work_id, case_id = item["work_id"], item["case_id"]
+        if work_id in committed and work_id in quarantined:
+            yield f"case {case_id}, item {work_id}: committed and quarantined; expected one of them"
+        elif work_id not in committed | quarantined:
+            yield f"case {case_id}, item {work_id}: neither committed nor quarantined"
+    for work_id in sorted(committed - {item["work_id"] for item in items}):
+        yield f"item {work_id}: committed, but not in the plan"
+
+
+def _manifest_problems(lake: "Lake") -> Iterator[str]:
+    """Yield what is wrong with the manifest of a lake and the volumes that it names."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from factory.errors import StoreError
+    from factory.lake import MANIFEST
+    from jobs.console import progress
+    from manifests.read import read_manifest
+    from manifests.validate import validate
+
+    path = lake.storage.child(MANIFEST)
+    if not lake.storage.exists(MANIFEST):
+        raise StoreError(
+            f"lake {lake.url}: found no {MANIFEST}; expected a finished run. Run the same `factory "
+            "generate` again."
+        )
+    table = read_manifest(path)
+    yield from validate(table)
+    rows = table.to_pylist()
+    listed = {row["work_id"] for row in rows if row["kind"] == "synthetic"}
+    for work_id in sorted(listed ^ lake.committed_ids()):
+        yield f"item {work_id}: in the manifest or committed, but not both"
+    donors = {row["case_id"]: row for row in rows if row["kind"] == "real"}
+    with ThreadPoolExecutor() as pool, progress("verify", len(rows)) as tracker:
+        checks = pool.map(lambda row: _volume_problem(path, row, donors), rows)
+        for done, problem in enumerate(checks, start=1):
+            tracker.update(done)
+            if problem:
+                yield problem
+
+
+def _volume_problem(manifest: str, row: dict[str, Any], donors: dict[str, dict[str, Any]]) -> str:
+    from factory.digests import sha256_of_voxels
+    from factory.errors import StoreError
+    from factory.layouts import BACKGROUND
+    from jobs.lakes import read_row
+
+    name = f"case {row['case_id']}, {row['work_id'] or 'real'}"
+    try:
+        volume = read_row(manifest, row)
+        found = sha256_of_voxels(volume.ct), sha256_of_voxels(volume.layout)
+        for kind, is_sha, said in zip(
+            ("image", "layout"), found, (row["image_sha256"], row["layout_sha256"]), strict=True
+        ):
+            if is_sha != said:
+                return f"{name}: {kind} has sha256 {is_sha}, the manifest says {said}"
+        if row["kind"] == "synthetic":
+            reference = read_row(manifest, donors[row["case_id"]])
+            outside = volume.layout == BACKGROUND
+            changed = int((volume.ct[outside] != reference.ct[outside]).sum())
+            if changed:
+                return f"{name}: {changed} voxels outside the layout differ from the reference"
+    except StoreError as error:
+        return f"{name}: {error}"
+    return ""

@@ -1,0 +1,53 @@
+"""Where things are when no flag says so: `factory.toml` in the working directory.
+
+recipe = "demo"
+[paths]
+cases = "/data/cases"
+run = "runs/first"
+lake = "lakes/first"
+"""
+
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from factory.errors import UsageError
+
+SETTINGS_FILE = "factory.toml"
+
+_PATHS = ("cases", "run", "lake")
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """What `factory.toml` says; each of it may be absent."""
+
+    paths: dict[str, str] = field(default_factory=dict)
+    recipe: str = ""
+
+
+def path_of(name: str, given: Path | None) -> Path:
+    """Return the path that a flag gave, else the workspace's, else `name` itself."""
+    return given if given is not None else Path(_read().paths.get(name, name))
+
+
+def recipe_of(given: str | None, default: str) -> str:
+    """Return the recipe that a flag gave, else the workspace's, else the default."""
+    return given or _read().recipe or default
+
+
+def _read() -> Workspace:
+    try:
+        settings = tomllib.loads(Path(SETTINGS_FILE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return Workspace()
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{SETTINGS_FILE}: found {error}; expected TOML. Correct it.") from error
+    paths, recipe = settings.pop("paths", {}), settings.pop("recipe", "")
+    unknown = [*settings, *(f"paths.{key}" for key in paths if key not in _PATHS)]
+    if unknown:
+        raise UsageError(
+            f"{SETTINGS_FILE}: found key {unknown[0]}; expected recipe and "
+            f"{', '.join(f'paths.{name}' for name in _PATHS)}. Correct the name."
+        )
+    return Workspace({key: str(value) for key, value in paths.items()}, str(recipe))

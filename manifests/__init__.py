@@ -1,0 +1,1 @@
+"""The manifest: its schema, reading, writing, validation, patient split and mixing. pyarrow only."""

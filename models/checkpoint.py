@@ -1,0 +1,322 @@
+"""A checkpoint: one directory that holds all that sampling depends on, under one digest.
+
+weights.safetensors    the denoiser's tensors, float32 as trained
+model.json             architecture, schedule, preprocessing, digest, and notes on the training
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import torch
+from torch import Tensor
+
+from models.errors import CheckpointError
+from models.schedule import NoiseSchedule, ScheduleConfig
+from models.unet3d import UNet3D, UNet3DConfig
+
+FORMAT_VERSION = 1
+"""Version of the directory's format; part of the digest."""
+
+CARD_NAME, WEIGHTS_NAME = "model.json", "weights.safetensors"
+
+_WAY_OUT = "Copy the checkpoint again from where it was made, or train it again"
+
+ConfigT = TypeVar("ConfigT")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelCard:
+    """What a checkpoint says about itself, without its weights."""
+
+    digest: str
+    """SHA-256 (hex) of everything that changes the output: all below but `training`, and the
+    weights."""
+
+    unet: UNet3DConfig
+    """Architecture of the denoiser."""
+
+    schedule: ScheduleConfig
+    """Noise schedule that it was trained with."""
+
+    preprocessing: dict[str, object]
+    """How a case must be prepared for it: plain JSON that this package does not look into."""
+
+    training: dict[str, object]
+    """Notes on how it was trained; not part of the digest."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Checkpoint:
+    """A denoiser that is ready to sample from."""
+
+    denoiser: UNet3D
+    """The network, in eval mode."""
+
+    schedule: NoiseSchedule
+    """The schedule that it was trained with."""
+
+    card: ModelCard
+    """What the checkpoint says about itself."""
+
+
+def save_checkpoint(
+    path: str | os.PathLike[str],
+    denoiser: UNet3D,
+    *,
+    schedule: NoiseSchedule,
+    preprocessing: Mapping[str, object],
+    training: Mapping[str, object],
+) -> str:
+    """Write a checkpoint directory and return its digest.
+
+    It is written beside `path` and renamed, so a kill never leaves half a directory under the
+    final name. An earlier checkpoint of that name is set aside first and deleted last: killed
+    in between, `.NAME.old-*` is still whole beside it.
+
+    Args:
+        path: Directory to make; an earlier checkpoint there is replaced.
+        denoiser: The network, not its data-parallel wrapper; usually the EMA's copy.
+        schedule: The schedule that it was trained with.
+        preprocessing: Window, grid, spacing: plain JSON that sampling must repeat.
+        training: Steps, recipe and the like: plain JSON.
+
+    Raises:
+        CheckpointError: `path` exists and is no checkpoint.
+        TypeError: `preprocessing` or `training` is not plain JSON.
+        ValueError: `preprocessing` or `training` holds a number that is not finite.
+    """
+    from safetensors.torch import save_file
+
+    path = Path(path)
+    _check_replaceable(path)
+    tensors = {name: value.detach().cpu() for name, value in denoiser.state_dict().items()}
+    identity = _identity(denoiser.config, schedule.config, preprocessing)
+    digest = _digest(identity, tensors)
+    card = {**identity, "digest": digest, "training": dict(training)}
+    text = json.dumps(card, indent=2, allow_nan=False) + "\n"
+    partial = _sibling(path, "tmp")
+    partial.mkdir(parents=True)
+    try:
+        save_file({k: v.contiguous() for k, v in tensors.items()}, partial / WEIGHTS_NAME)
+        (partial / CARD_NAME).write_text(text, encoding="utf-8")
+        for written in (partial / WEIGHTS_NAME, partial / CARD_NAME, partial):
+            _flush_to_disk(written)
+        _put_in_place(partial, path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return digest
+
+
+def read_model_card(path: str | os.PathLike[str]) -> ModelCard:
+    """Read `model.json` of a checkpoint; the weights are not looked at.
+
+    Raises:
+        CheckpointError: The directory or the file is missing, torn, or of another format.
+    """
+    path = Path(path)
+    fields = _read_card_fields(path)
+    try:
+        return ModelCard(
+            digest=_typed(fields, "digest", str),
+            unet=_unet_config(_typed(fields, "unet", dict)),
+            schedule=ScheduleConfig(**_typed(fields, "schedule", dict)),
+            preprocessing=_typed(fields, "preprocessing", dict),
+            training=_typed(fields, "training", dict),
+        )
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"checkpoint {path}: {CARD_NAME} does not describe a model of format "
+            f"{FORMAT_VERSION}: {error}. {_WAY_OUT}"
+        ) from error
+
+
+def load_checkpoint(
+    path: str | os.PathLike[str],
+    device: str | torch.device = "cpu",
+    expect_digest: str | None = None,
+) -> Checkpoint:
+    """Load a checkpoint and verify its digest.
+
+    Args:
+        path: Directory that `save_checkpoint` made.
+        device: Where the network goes.
+        expect_digest: The digest that a plan or a manifest names; another one is an error.
+
+    Raises:
+        CheckpointError: Something is missing, torn, of another format, or has another digest.
+    """
+    path = Path(path)
+    card = read_model_card(path)
+    if expect_digest is not None and card.digest != expect_digest:
+        raise CheckpointError(
+            f"checkpoint {path}: its digest is {card.digest} but {expect_digest} was expected. "
+            "Give the checkpoint that this work was planned with, or plan it anew"
+        )
+    tensors = _read_tensors(path)
+    with torch.device("meta"):
+        denoiser = UNet3D(card.unet)
+    _check_tensors(path, tensors, denoiser.state_dict())
+    found = _digest(_identity(card.unet, card.schedule, card.preprocessing), tensors)
+    if found != card.digest:
+        raise CheckpointError(
+            f"checkpoint {path}: its contents have digest {found} but {CARD_NAME} says "
+            f"{card.digest}; it was altered after it was written. {_WAY_OUT}"
+        )
+    # Copied, not assigned: the tensors that were read may be a map of the file.
+    denoiser.to_empty(device=device).load_state_dict(tensors)
+    return Checkpoint(denoiser=denoiser.eval(), schedule=NoiseSchedule(card.schedule), card=card)
+
+
+def _identity(
+    unet: UNet3DConfig, schedule: ScheduleConfig, preprocessing: Mapping[str, object]
+) -> dict[str, object]:
+    return {
+        "format_version": FORMAT_VERSION,
+        "unet": asdict(unet),
+        "schedule": asdict(schedule),
+        "preprocessing": dict(preprocessing),
+    }
+
+
+def _digest(identity: Mapping[str, object], tensors: Mapping[str, Tensor]) -> str:
+    sha = hashlib.sha256()
+    sha.update(_canonical(identity))
+    for name, tensor in sorted(tensors.items()):
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        sha.update(_canonical([name, dtype, list(tensor.shape)]))
+        sha.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return sha.hexdigest()
+
+
+def _canonical(value: object) -> bytes:
+    # The line break ends each text, so that no two different sequences hash alike.
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return text.encode() + b"\n"
+
+
+def _check_replaceable(path: Path) -> None:
+    is_ours = path.is_dir() and ((path / CARD_NAME).is_file() or not any(path.iterdir()))
+    if path.exists() and not is_ours:
+        raise CheckpointError(
+            f"checkpoint {path}: something else is there already; expected nothing, or an earlier "
+            f"checkpoint (a directory with {CARD_NAME}) to replace. Give another path"
+        )
+
+
+def _put_in_place(partial: Path, path: Path) -> None:
+    earlier = _sibling(path, "old")
+    if path.exists():
+        path.rename(earlier)
+    try:
+        partial.rename(path)
+    except OSError:
+        if earlier.exists():
+            earlier.rename(path)
+        raise
+    _flush_to_disk(path.parent)
+    shutil.rmtree(earlier, ignore_errors=True)
+
+
+def _sibling(path: Path, role: str) -> Path:
+    return path.parent / f".{path.name}.{role}-{uuid.uuid4().hex[:12]}"
+
+
+def _flush_to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _read_card_fields(path: Path) -> dict[str, object]:
+    try:
+        fields = json.loads(_existing_file(path, CARD_NAME).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise _torn(path, CARD_NAME, error) from error
+    version = fields.get("format_version") if isinstance(fields, dict) else None
+    if version != FORMAT_VERSION:
+        raise CheckpointError(
+            f"checkpoint {path}: {CARD_NAME} has format version {version!r}; this release reads "
+            f"version {FORMAT_VERSION}. Use the release that wrote it, or train it again"
+        )
+    return cast("dict[str, object]", fields)
+
+
+def _existing_file(path: Path, name: str) -> Path:
+    if not path.is_dir():
+        raise CheckpointError(
+            f"checkpoint {path}: there is no such directory; expected one with {CARD_NAME} and "
+            f"{WEIGHTS_NAME}.{_set_aside(path)} Give a directory that training wrote"
+        )
+    if not (path / name).is_file():
+        raise CheckpointError(
+            f"checkpoint {path}: {name} is missing; expected {CARD_NAME} and {WEIGHTS_NAME}. "
+            f"{_WAY_OUT}"
+        )
+    return path / name
+
+
+def _set_aside(path: Path) -> str:
+    earlier = next(path.parent.glob(f".{path.name}.old-*"), None)
+    if earlier is None:
+        return ""
+    return f" Its replacement was interrupted: the earlier one is {earlier}, rename it to restore."
+
+
+def _torn(path: Path, name: str, error: Exception) -> CheckpointError:
+    size = (path / name).stat().st_size
+    return CheckpointError(
+        f"checkpoint {path}: {name} ({size} bytes) is torn or not what it is named: {error}. "
+        f"{_WAY_OUT}"
+    )
+
+
+def _typed(fields: Mapping[str, object], name: str, kind: type[ConfigT]) -> ConfigT:
+    if not isinstance(fields.get(name), kind):
+        raise TypeError(f"{name} is {fields.get(name)!r}, expected a JSON {kind.__name__}")
+    return cast("ConfigT", fields[name])
+
+
+def _unet_config(fields: dict[str, Any]) -> UNet3DConfig:
+    return UNet3DConfig(**{**fields, "channel_mults": tuple(fields.get("channel_mults", ()))})
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    weights = _existing_file(path, WEIGHTS_NAME)
+    try:
+        return load_file(weights, device="cpu")
+    except SafetensorError as error:
+        raise _torn(path, WEIGHTS_NAME, error) from error
+
+
+def _check_tensors(path: Path, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    problems = {
+        "missing": sorted(expected.keys() - found.keys()),
+        "unexpected": sorted(found.keys() - expected.keys()),
+        "of another shape": [
+            f"{name} {tuple(found[name].shape)} instead of {tuple(expected[name].shape)}"
+            for name in sorted(expected.keys() & found.keys())
+            if found[name].shape != expected[name].shape
+        ],
+    }
+    listed = [
+        f"{len(names)} {problem} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+        for problem, names in problems.items()
+        if names
+    ]
+    if listed:
+        raise CheckpointError(
+            f"checkpoint {path}: {WEIGHTS_NAME} does not fit the architecture in {CARD_NAME}, "
+            f"which has {len(expected)} tensors: {'; '.join(listed)}. {_WAY_OUT}"
+        )

@@ -1,0 +1,302 @@
+"""The 3D U-Net of Lung-DDPM: predicts the noise in a volume, given the noisy volume and its layout.
+
+stem -> encoder levels (residual blocks, stride-2 convolution) -> bottleneck
+     -> decoder levels (a skip into every block, trilinear upsampling) -> head
+"""
+
+import math
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from models.attention import attention
+
+_MAX_PERIOD = 10_000.0
+
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UNet3DConfig:
+    """Architecture of a `UNet3D`; the defaults are the paper's, 40.2 M parameters."""
+
+    grid: int = 128
+    """Side of the cubic volumes the network is made for, in voxels; it places the attention."""
+
+    in_channels: int = 3
+    """Channels of the input: the noisy volume, then one per label of the layout."""
+
+    base_channels: int = 64
+    """Channels of the first level; also the size of the sinusoidal step embedding."""
+
+    channel_mults: tuple[int, ...] = (1, 1, 2, 3, 4)
+    """Channels of each level as multiples of `base_channels`; each level halves the side."""
+
+    num_res_blocks: int = 1
+    """Residual blocks of an encoder level; a decoder level has one more."""
+
+    attention_max_size: int = 16
+    """The first level whose side is at most this many voxels attends, and so does the bottleneck."""
+
+    num_heads: int = 1
+    """Attention heads."""
+
+    dropout: float = 0.0
+    """Dropout probability before the second convolution of each residual block."""
+
+    def __post_init__(self) -> None:
+        if not self.channel_mults or min(self.channel_mults) < 1:
+            raise ValueError(
+                f"channel_mults is {self.channel_mults}; give one whole number >= 1 for each level"
+            )
+        for name in ("in_channels", "num_res_blocks", "attention_max_size", "num_heads"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if self.base_channels < 2 or self.base_channels % 2:
+            raise ValueError(
+                f"base_channels is {self.base_channels}; it must be even and at least 2, "
+                "because the step embedding is half cosines, half sines"
+            )
+        if self.grid < 1 or self.grid % self.shrink:
+            raise ValueError(
+                f"grid is {self.grid} voxels; with {len(self.channel_mults)} levels it must be "
+                f"a positive multiple of {self.shrink}"
+            )
+        if not 0.0 <= self.dropout < 1.0:
+            raise ValueError(f"dropout is {self.dropout}; it must be in [0, 1)")
+        for channels in self._attending_channels:
+            if channels % self.num_heads:
+                raise ValueError(
+                    f"num_heads is {self.num_heads}; it must divide the {channels} channels "
+                    "that attend"
+                )
+
+    @property
+    def shrink(self) -> int:
+        """How many times smaller the side is at the bottleneck."""
+        return 1 << (len(self.channel_mults) - 1)
+
+    @property
+    def level_channels(self) -> tuple[int, ...]:
+        """Channels of each level, the finest first."""
+        return tuple(mult * self.base_channels for mult in self.channel_mults)
+
+    @property
+    def attention_level(self) -> int | None:
+        """Index of the level that attends, None where even the coarsest is too large."""
+        sides = (self.grid >> level for level in range(len(self.channel_mults)))
+        return next((i for i, side in enumerate(sides) if side <= self.attention_max_size), None)
+
+    @property
+    def _attending_channels(self) -> tuple[int, ...]:
+        channels, level = self.level_channels, self.attention_level
+        return (channels[-1],) if level is None else (channels[level], channels[-1])
+
+
+class UNet3D(nn.Module):
+    """Noise predictor of Lung-DDPM, with the block structure of guided diffusion.
+
+    The last convolution of every residual block, of every attention and of the network starts
+    at zero, so an untrained network returns zeros.
+    """
+
+    def __init__(self, config: UNet3DConfig) -> None:
+        super().__init__()
+        self.config = config
+        base, widths = config.base_channels, config.level_channels
+        self.time_embedding = nn.Sequential(
+            nn.Linear(base, 4 * base), nn.SiLU(), nn.Linear(4 * base, 4 * base)
+        )
+        self.stem = nn.Conv3d(config.in_channels, base, 3, padding=1)
+        self.encoder = nn.ModuleList()
+        skips = [base]
+        for level in range(len(widths)):
+            encoder_level = _EncoderLevel(config, level, channels_in=skips[-1])
+            self.encoder.append(encoder_level)
+            skips += encoder_level.skip_channels
+        self.bottleneck = _Bottleneck(config)
+        self.decoder = nn.ModuleList()
+        for level in reversed(range(len(widths))):
+            channels_in = widths[min(level + 1, len(widths) - 1)]
+            self.decoder.append(_DecoderLevel(config, level, channels_in, skips))
+        self.head_norm = _group_norm(widths[0])
+        self.head = _zeroed(nn.Conv3d(widths[0], 1, 3, padding=1))
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        """Predict the noise in the first channel of `x`.
+
+        Args:
+            x: (B, in_channels, D, H, W) noisy volume in window units, then the layout's
+                channels in {-1, +1}. Sides are multiples of `config.shrink`.
+            t: (B,) long, the step of each volume, in [0, T).
+
+        Returns:
+            (B, 1, D, H, W) epsilon.
+
+        Raises:
+            ValueError: The channels or the sides do not fit the network.
+        """
+        self._check_input(x)
+        embedding = step_embedding(t, self.config.base_channels).to(self.stem.weight.dtype)
+        embedding = self.time_embedding(embedding)
+        x = self.stem(x)
+        skips = [x]
+        for level in self.encoder:
+            x = level(x, embedding, skips)
+        x = self.bottleneck(x, embedding)
+        for level in self.decoder:
+            x = level(x, embedding, skips)
+        eps: Tensor = self.head(F.silu(self.head_norm(x)))
+        return eps
+
+    def _check_input(self, x: Tensor) -> None:
+        config = self.config
+        if x.ndim != 5 or x.shape[1] != config.in_channels:
+            raise ValueError(
+                f"input has shape {tuple(x.shape)}; this network takes "
+                f"(B, {config.in_channels}, D, H, W): the noisy volume, then the layout's channels"
+            )
+        if any(side % config.shrink for side in x.shape[2:]):
+            raise ValueError(
+                f"input has sides {tuple(x.shape[2:])} voxels; with "
+                f"{len(config.channel_mults)} levels each must be a multiple of {config.shrink}"
+            )
+
+
+def step_embedding(t: Tensor, size: int) -> Tensor:
+    """Return the (B, size) float32 sinusoids of steps `t` (B,), cosines first.
+
+    As in guided diffusion: periods from 2π to 2π · 10,000 in a geometric series.
+    """
+    half = size // 2
+    exponents = torch.arange(half, dtype=torch.float32, device=t.device) / half
+    angles = t[:, None].float() * torch.exp(-math.log(_MAX_PERIOD) * exponents)
+    return torch.cat([angles.cos(), angles.sin()], dim=1)
+
+
+class _GroupNorm32(nn.GroupNorm):
+    """Group norm that computes in float32 whatever the activations are."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight, bias = self.weight.float(), self.bias.float()
+        return F.group_norm(x.float(), self.num_groups, weight, bias, self.eps).to(x.dtype)
+
+
+def _group_norm(channels: int) -> _GroupNorm32:
+    return _GroupNorm32(math.gcd(32, channels), channels)
+
+
+def _zeroed(module: ModuleT) -> ModuleT:
+    for parameter in module.parameters():
+        nn.init.zeros_(parameter)
+    return module
+
+
+class _ResBlock(nn.Module):
+    def __init__(self, config: UNet3DConfig, channels_in: int, channels_out: int) -> None:
+        super().__init__()
+        self.norm1 = _group_norm(channels_in)
+        self.conv1 = nn.Conv3d(channels_in, channels_out, 3, padding=1)
+        self.step = nn.Linear(4 * config.base_channels, channels_out)
+        self.norm2 = _group_norm(channels_out)
+        self.dropout = nn.Dropout(config.dropout)
+        self.conv2 = _zeroed(nn.Conv3d(channels_out, channels_out, 3, padding=1))
+        same = channels_in == channels_out
+        self.skip = nn.Identity() if same else nn.Conv3d(channels_in, channels_out, 1)
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        h = self.conv1(F.silu(self.norm1(x)))
+        h = h + self.step(F.silu(embedding))[:, :, None, None, None]
+        h = self.conv2(self.dropout(F.silu(self.norm2(h))))
+        out: Tensor = self.skip(x) + h
+        return out
+
+
+class _SelfAttention(nn.Module):
+    def __init__(self, channels: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.norm = _group_norm(channels)
+        self.qkv = nn.Conv1d(channels, 3 * channels, 1)
+        self.proj = _zeroed(nn.Conv1d(channels, channels, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Let every voxel of `x` (B, C, D, H, W) attend to all others; C = heads x K."""
+        qkv = self.qkv(self.norm(x).flatten(2)).unflatten(1, (3, self.num_heads, -1))
+        # Kernels want the channels of a head to be contiguous: (B, 3, heads, tokens, K).
+        q, k, v = qkv.transpose(-1, -2).contiguous().unbind(1)
+        h = attention(q, k, v).transpose(-1, -2).flatten(1, 2)
+        out: Tensor = x + self.proj(h).reshape(x.shape)
+        return out
+
+
+class _Block(nn.Module):
+    def __init__(
+        self, config: UNet3DConfig, level: int, channels_in: int, channels_out: int
+    ) -> None:
+        super().__init__()
+        self.res = _ResBlock(config, channels_in, channels_out)
+        attends = level == config.attention_level
+        self.attention = _SelfAttention(channels_out, config.num_heads) if attends else None
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        x = self.res(x, embedding)
+        return x if self.attention is None else self.attention(x)
+
+
+class _EncoderLevel(nn.Module):
+    def __init__(self, config: UNet3DConfig, level: int, channels_in: int) -> None:
+        super().__init__()
+        width, num_blocks = config.level_channels[level], config.num_res_blocks
+        self.blocks = nn.ModuleList(
+            _Block(config, level, channels_in if i == 0 else width, width)
+            for i in range(num_blocks)
+        )
+        coarsest = level == len(config.channel_mults) - 1
+        self.down = None if coarsest else nn.Conv3d(width, width, 3, stride=2, padding=1)
+        self.skip_channels = [width] * (num_blocks + (not coarsest))
+
+    def forward(self, x: Tensor, embedding: Tensor, skips: list[Tensor]) -> Tensor:
+        for block in self.blocks:
+            x = block(x, embedding)
+            skips.append(x)
+        if self.down is not None:
+            x = self.down(x)
+            skips.append(x)
+        return x
+
+
+class _Bottleneck(nn.Module):
+    def __init__(self, config: UNet3DConfig) -> None:
+        super().__init__()
+        width = config.level_channels[-1]
+        self.res1 = _ResBlock(config, width, width)
+        self.attention = _SelfAttention(width, config.num_heads)
+        self.res2 = _ResBlock(config, width, width)
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        out: Tensor = self.res2(self.attention(self.res1(x, embedding)), embedding)
+        return out
+
+
+class _DecoderLevel(nn.Module):
+    def __init__(
+        self, config: UNet3DConfig, level: int, channels_in: int, skips: list[int]
+    ) -> None:
+        super().__init__()
+        width = config.level_channels[level]
+        self.blocks = nn.ModuleList()
+        for _ in range(config.num_res_blocks + 1):
+            self.blocks.append(_Block(config, level, channels_in + skips.pop(), width))
+            channels_in = width
+        self.up = None if level == 0 else nn.Conv3d(width, width, 3, padding=1)
+
+    def forward(self, x: Tensor, embedding: Tensor, skips: list[Tensor]) -> Tensor:
+        for block in self.blocks:
+            x = block(torch.cat([x, skips.pop()], dim=1), embedding)
+        if self.up is not None:
+            x = self.up(F.interpolate(x, scale_factor=2.0, mode="trilinear"))
+        return x
