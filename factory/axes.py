@@ -28,6 +28,18 @@ def spacing_zyx(affine: NDArray[np.float64]) -> Triple:
     return float(z), float(y), float(x)
 
 
+def affine_from_zyx(step: Triple, first: Triple) -> NDArray[np.float64]:
+    """Return the 4x4 that takes voxel (i, j, k) to (x, y, z), along the axes.
+
+    Args:
+        step: From one voxel to the next, (z, y, x).
+        first: Where voxel (0, 0, 0) lies, (z, y, x).
+    """
+    affine = np.diag([*step[::-1], 1.0])
+    affine[:3, 3] = first[::-1]
+    return affine
+
+
 def ras_from_zyx(affine: NDArray[np.float64], point_zyx: Triple) -> Triple:
     """Return the RAS point in mm of a (z, y, x) array index, whole or fractional."""
     z, y, x = point_zyx

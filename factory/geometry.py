@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from factory.axes import Triple, spacing_zyx
+from factory.axes import Triple, affine_from_zyx, spacing_zyx
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +39,8 @@ class ModelGrid:
 
     def affine(self, scan_affine: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the 4x4 affine, grid voxel (i, j, k) to RAS mm."""
-        to_scan = np.eye(4)
-        for ijk, zyx in ((0, 2), (1, 1), (2, 0)):
-            to_scan[ijk, ijk] = self.step[zyx]
-            to_scan[ijk, 3] = self.start[zyx] + 0.5 * self.step[zyx] - 0.5
-        return np.asarray(scan_affine, np.float64) @ to_scan
+        first = _triple([float(self.centres(axis)[0]) for axis in range(3)])
+        return np.asarray(scan_affine, np.float64) @ affine_from_zyx(self.step, first)
 
 
 def grid_over_box(
@@ -107,8 +104,9 @@ def resample_hu(ct: NDArray[np.int16], grid: ModelGrid, *, air_hu: int) -> NDArr
 
 def resample_labels(labels: NDArray[Any], grid: ModelGrid) -> NDArray[Any]:
     """Resample (z, y, x) labels to the nearest voxel; beyond the scan they are 0."""
+    # Halves go up, all of them: np.rint would send 0.5, 1.5, 2.5 to 0, 2, 2 and lose a slice.
     picks = [
-        np.clip(np.rint(grid.centres(axis)).astype(int), 0, labels.shape[axis] - 1)
+        np.clip(np.floor(grid.centres(axis) + 0.5).astype(int), 0, labels.shape[axis] - 1)
         for axis in range(3)
     ]
     resampled = labels[np.ix_(*picks)]

@@ -30,7 +30,16 @@ class HuWindow:
         return scaled.astype(np.float32, copy=False)
 
     def decode(self, window_units: NDArray[np.float32]) -> NDArray[np.int16]:
-        """Map window units of any shape back to int16 HU, clipped to the window."""
+        """Map window units of any shape back to int16 HU, clipped to the window.
+
+        Raises:
+            ValueError: A voxel is NaN: a sampler that ran away, not air.
+        """
+        if num_nan := int(np.isnan(window_units).sum()):
+            raise ValueError(
+                f"found {num_nan} voxels that are NaN; expected window units in [-1, 1]. "
+                "Look for NaN in the model's weights, or use another precision."
+            )
         clipped = np.clip(window_units.astype(np.float64), -1.0, 1.0)
         hu = (clipped + 1.0) / 2.0 * (self.high_hu - self.low_hu) + self.low_hu
         return np.rint(hu).astype(np.int16)

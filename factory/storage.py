@@ -4,6 +4,7 @@ Local paths and any fsspec URL behave alike: a record appears whole or not at al
 and `create_json` is create-if-absent, so that of two writers exactly one wins.
 """
 
+import errno
 import json
 import os
 import uuid
@@ -15,6 +16,8 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 from zarr.abc.store import Store
 from zarr.storage import FsspecStore, LocalStore
+
+from factory.errors import StoreError
 
 
 class Storage:
@@ -68,7 +71,11 @@ class Storage:
         os.replace(_write_aside(path, data), path)
 
     def create_json(self, relative: str, content: Mapping[str, Any]) -> bool:
-        """Write a JSON record unless there is one; return whether this call made it."""
+        """Write a JSON record unless there is one; return whether this call made it.
+
+        Raises:
+            StoreError: The file system of a local folder has no hard links.
+        """
         path, data = self._path(relative), _encode(content)
         try:
             if not self.is_local:
@@ -76,8 +83,7 @@ class Storage:
                 return True
             aside = _write_aside(path, data)
             try:
-                # A hard link fails where the name exists, and the file is whole when it appears.
-                os.link(aside, path)
+                _link(aside, path)
             finally:
                 os.unlink(aside)
         except FileExistsError:
@@ -106,6 +112,7 @@ class Storage:
 
 
 _UNFINISHED = ".unfinished"
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 def _write_aside(path: str, data: bytes) -> str:
@@ -116,6 +123,19 @@ def _write_aside(path: str, data: bytes) -> str:
         file.flush()
         os.fsync(file.fileno())
     return aside
+
+
+def _link(aside: str, path: str) -> None:
+    try:
+        # A hard link fails where the name exists, and the file is whole when it appears.
+        os.link(aside, path)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        raise StoreError(
+            f"{path}: found a file system without hard links ({error.strerror}); expected one that "
+            "has them. Use a local disk, NFS, or a bucket by its URL instead of its mount."
+        ) from error
 
 
 def _encode(content: Mapping[str, Any]) -> bytes:

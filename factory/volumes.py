@@ -26,8 +26,9 @@ from factory.storage import Storage
 ATTRIBUTES = "ct_factory"
 """Key of this project's attributes on a volume's group."""
 
-_UNWRITTEN_HU = -32768
+_UNWRITTEN_HU, _UNWRITTEN_LABEL = -32768, 255
 _INNER_CHUNK = 64
+_NOT_WHOLE = (GroupNotFoundError, FileNotFoundError, KeyError, TypeError, ValueError, RuntimeError)
 _LABEL_COLOURS = {LUNG: [86, 180, 233, 128], NODULE: [213, 94, 0, 255]}
 
 
@@ -90,7 +91,7 @@ def write_volume(storage: Storage, relative: str, volume: Volume, **attributes: 
             }
         },
     )
-    _write_array(layout, volume.layout, fill_value=0)
+    _write_array(layout, volume.layout, fill_value=_UNWRITTEN_LABEL)
 
 
 def read_volume(storage: Storage, relative: str) -> Volume:
@@ -111,15 +112,16 @@ def read_volume_from(store: Store, *, name: str) -> Volume:
         ct = np.asarray(_array(root, "0")[:], dtype=np.int16)
         layout = np.asarray(_array(root, "labels/layout/0")[:], dtype=np.uint8)
         affine = np.array(root.attrs[ATTRIBUTES]["affine_ras"], np.float64)  # type: ignore[index,call-overload]
-    except (GroupNotFoundError, FileNotFoundError, KeyError, ValueError, RuntimeError) as error:
+    except _NOT_WHOLE as error:
         raise StoreError(
             f"volume {name}: found {error}; expected a whole OME-Zarr group with a CT, a layout "
             f"and a `{ATTRIBUTES}` attribute. Make the volume again."
         ) from error
-    if (ct == _UNWRITTEN_HU).any():
+    unwritten = int((ct == _UNWRITTEN_HU).sum() + (layout == _UNWRITTEN_LABEL).sum())
+    if unwritten:
         raise StoreError(
-            f"volume {name}: {int((ct == _UNWRITTEN_HU).sum())} voxels were never written (a chunk "
-            "is missing); expected none. Make the volume again."
+            f"volume {name}: found {unwritten} voxels that were never written (a chunk is missing); "
+            "expected none. Make the volume again."
         )
     return Volume(ct=ct, layout=layout, affine=affine)
 

@@ -3,6 +3,7 @@
 import logging
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,9 @@ from factory.errors import ClusterError
 _TEMP_PREFIX = "factory-ray-"
 _OBJECT_STORE_BYTES = 512 * 2**20
 """Of a local cluster; volumes never pass through it."""
+
+LOCAL_CPUS: int | None = None
+"""Logical CPUs of a local cluster; None takes the machine's."""
 
 _ENVIRONMENT = {
     "RAY_AUTH_MODE": "token",
@@ -67,8 +71,7 @@ def connect(address: str | None = None) -> Iterator[Cluster]:
     Raises:
         ClusterError: The cluster cannot be started or reached.
     """
-    for key, value in _ENVIRONMENT.items():
-        os.environ.setdefault(key, value)
+    _set_environment()
     import ray
 
     if ray.is_initialized():
@@ -122,24 +125,48 @@ def run_tasks(
             yield arguments, error
 
 
+def _set_environment() -> None:
+    # Ray's core reads these when it is imported: later they would reach its daemons only, and a
+    # driver without the daemons' authentication mode is turned away.
+    if "ray" not in sys.modules:
+        for key, value in _ENVIRONMENT.items():
+            os.environ.setdefault(key, value)
+
+
 def _init(address: str | None, temp_dir: Path | None) -> None:
     import ray
 
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if temp_dir:
         options |= {
+            "num_cpus": LOCAL_CPUS,
             "include_dashboard": False,
             "object_store_memory": _OBJECT_STORE_BYTES,
             "_temp_dir": str(temp_dir),
         }
     try:
-        ray.init(address=address or "local", **options)
+        with _native_stderr_muted():
+            ray.init(address=address or "local", **options)
     except (ConnectionError, OSError, RuntimeError, ValueError, TimeoutError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ClusterError(
             f"Ray cluster {address or '(local)'}: {reason}; expected a cluster that answers. Check "
             "the address and that `ray status` works there, or leave --ray-address away."
         ) from error
+
+
+@contextmanager
+def _native_stderr_muted() -> Iterator[None]:
+    """Keep Ray's C++ core from announcing its log level; what goes wrong is raised in Python."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _describe(*, is_local: bool) -> Cluster:
@@ -162,8 +189,9 @@ def _make_temp_dir() -> Path:
     base = Path(tempfile.gettempdir())
     if len(str(base)) > 20:
         base = Path("/tmp")
-    for old in base.glob(f"{_TEMP_PREFIX}*"):
-        if not _is_alive(int(old.name.removeprefix(_TEMP_PREFIX).split("-")[0])):
+    for old in base.glob(f"{_TEMP_PREFIX}*-*"):
+        pid = old.name.removeprefix(_TEMP_PREFIX).partition("-")[0]
+        if pid.isdecimal() and not _is_alive(int(pid)):
             shutil.rmtree(old, ignore_errors=True)
     return Path(tempfile.mkdtemp(prefix=f"{_TEMP_PREFIX}{os.getpid()}-", dir=base))
 

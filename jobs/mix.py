@@ -44,22 +44,24 @@ def write(lake: Path, out: Path, amount: "Amount") -> str:
     """Write the mix of a lake to a Parquet file, and return its absolute path.
 
     Raises:
-        UsageError: `out` is a folder, or the lake's own manifest.
+        UsageError: `out` is a folder, or a table of the lake itself.
         ManifestError: The lake has too few volumes for the amount.
     """
     from factory.errors import UsageError
-    from factory.lake import MANIFEST
+    from factory.lake import MANIFEST, PLAN, QUARANTINE
     from jobs.lakes import open_lake
     from manifests.mix import mix
     from manifests.read import read_manifest, rebase_uris
     from manifests.write import write_manifest
 
-    source = open_lake(lake).storage.child(MANIFEST)
-    target = str(out.resolve())
-    if out.is_dir() or target == source:
+    storage = open_lake(lake).storage
+    source, target = storage.child(MANIFEST), str(out.resolve())
+    # A link to the lake is another name of the same files.
+    own = {str(Path(storage.child(name)).resolve()) for name in (MANIFEST, PLAN, QUARANTINE)}
+    if out.is_dir() or target in own:
         raise UsageError(
-            f"--out {out}: found {'a folder' if out.is_dir() else 'the manifest of the lake'}; "
-            "expected another Parquet file to write."
+            f"--out {out}: found {'a folder' if out.is_dir() else 'a table of the lake itself'}; "
+            "expected another Parquet file to write. Choose another name."
         )
     chosen = mix(read_manifest(source), **amount.given())
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -4,7 +4,6 @@ import traceback
 from datetime import UTC, datetime
 from typing import Any
 
-from factory.errors import CaseError
 from factory.lake import QUARANTINE, Lake
 from manifests.schema import QUARANTINE_SCHEMA
 from manifests.write import write_table
@@ -19,6 +18,7 @@ def give_up(
     *,
     run_id: str,
     attempts: int = 1,
+    retriable: bool = False,
 ) -> None:
     """Quarantine an item with the exception that ended it.
 
@@ -30,6 +30,7 @@ def give_up(
         error: Its text is what people read; its cause is kept as a traceback.
         run_id: Of this run.
         attempts: How often it was tried in this run.
+        retriable: Whether another try can help with the case as it is.
     """
     cause = error.__cause__ or error
     tail = traceback.format_exception(cause)[-4:] if cause.__traceback__ else []
@@ -39,11 +40,11 @@ def give_up(
             "item_id": item,
             "case_id": case_id,
             "stage": stage,
-            "error_class": type(error).__name__,
+            "error_class": type(cause).__name__,
             "message": str(error),
             "traceback_tail": "".join(tail),
             "attempts": attempts,
-            "retriable": not isinstance(error, CaseError),
+            "retriable": retriable,
             "run_id": run_id,
             "seen_at": datetime.now(UTC).isoformat(),
         },

@@ -35,8 +35,9 @@ class Recipe:
             config: Dataclass to fill.
             **given: Values that stand above the recipe; None means not given.
         """
-        values = {**self.tables.get(verb, {})}
-        values |= {key: value for key, value in given.items() if value is not None}
+        values = self.tables.get(verb, {})
+        if isinstance(values, dict):
+            values = values | {key: value for key, value in given.items() if value is not None}
         return read_table(config, values, f"recipe {self.name}: [{verb}]")
 
 
@@ -78,7 +79,7 @@ def read_table(config: type[ConfigT], values: Any, where: str) -> ConfigT:
         RecipeError: An unknown key, or a value of another type than the field's.
     """
     if not isinstance(values, dict):
-        raise RecipeError(f"{where}: found {values!r}; expected a table.")
+        raise RecipeError(f"{where}: found {values!r}; expected a table. Correct it.")
     if not dataclasses.is_dataclass(config):
         raise TypeError(f"{config} is no dataclass")
     hints = get_type_hints(config)

@@ -13,6 +13,7 @@ from jobs import options
 
 if TYPE_CHECKING:
     from factory.lake import Lake
+    from factory.volumes import Volume
 
 
 def command(lake: options.LakeArgument = None) -> None:
@@ -97,26 +98,38 @@ def _manifest_problems(lake: "Lake") -> Iterator[str]:
 
 
 def _volume_problem(manifest: str, row: dict[str, Any], donors: dict[str, dict[str, Any]]) -> str:
-    from factory.digests import sha256_of_voxels
     from factory.errors import StoreError
+    from jobs.lakes import read_row
+
+    try:
+        volume = read_row(manifest, row)
+        problem = _sha_problem(volume, row)
+        if not problem and row["kind"] == "synthetic":
+            problem = _reference_problem(manifest, volume, donors.get(row["case_id"]))
+    except StoreError as error:
+        problem = str(error)
+    return f"case {row['case_id']}, {row['work_id'] or 'real'}: {problem}" if problem else ""
+
+
+def _sha_problem(volume: "Volume", row: dict[str, Any]) -> str:
+    from factory.digests import sha256_of_voxels
+
+    for kind, voxels in (("image", volume.ct), ("layout", volume.layout)):
+        found, said = sha256_of_voxels(voxels), row[f"{kind}_sha256"]
+        if found != said:
+            return f"{kind} has sha256 {found}, the manifest says {said}"
+    return ""
+
+
+def _reference_problem(manifest: str, volume: "Volume", donor: dict[str, Any] | None) -> str:
     from factory.layouts import BACKGROUND
     from jobs.lakes import read_row
 
-    name = f"case {row['case_id']}, {row['work_id'] or 'real'}"
-    try:
-        volume = read_row(manifest, row)
-        found = sha256_of_voxels(volume.ct), sha256_of_voxels(volume.layout)
-        for kind, is_sha, said in zip(
-            ("image", "layout"), found, (row["image_sha256"], row["layout_sha256"]), strict=True
-        ):
-            if is_sha != said:
-                return f"{name}: {kind} has sha256 {is_sha}, the manifest says {said}"
-        if row["kind"] == "synthetic":
-            reference = read_row(manifest, donors[row["case_id"]])
-            outside = volume.layout == BACKGROUND
-            changed = int((volume.ct[outside] != reference.ct[outside]).sum())
-            if changed:
-                return f"{name}: {changed} voxels outside the layout differ from the reference"
-    except StoreError as error:
-        return f"{name}: {error}"
-    return ""
+    if donor is None:
+        return "its donor has no row in the manifest; expected one to compare it with"
+    reference = read_row(manifest, donor)
+    if reference.ct.shape != volume.ct.shape:
+        return f"has shape {volume.ct.shape}, but its reference {reference.ct.shape}"
+    outside = volume.layout == BACKGROUND
+    changed = int((volume.ct[outside] != reference.ct[outside]).sum())
+    return f"{changed} voxels outside the layout differ from the reference" if changed else ""

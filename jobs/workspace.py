@@ -10,6 +10,7 @@ lake = "lakes/first"
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from factory.errors import UsageError
 
@@ -44,10 +45,21 @@ def _read() -> Workspace:
     except (OSError, ValueError) as error:
         raise UsageError(f"{SETTINGS_FILE}: found {error}; expected TOML. Correct it.") from error
     paths, recipe = settings.pop("paths", {}), settings.pop("recipe", "")
+    _require("paths", paths, dict, "a table")
     unknown = [*settings, *(f"paths.{key}" for key in paths if key not in _PATHS)]
     if unknown:
         raise UsageError(
             f"{SETTINGS_FILE}: found key {unknown[0]}; expected recipe and "
             f"{', '.join(f'paths.{name}' for name in _PATHS)}. Correct the name."
         )
-    return Workspace({key: str(value) for key, value in paths.items()}, str(recipe))
+    _require("recipe", recipe, str, "a text")
+    for key, value in paths.items():
+        _require(f"paths.{key}", value, str, "a text")
+    return Workspace(paths, recipe)
+
+
+def _require(key: str, value: Any, kind: type, expected: str) -> None:
+    if not isinstance(value, kind):
+        raise UsageError(
+            f"{SETTINGS_FILE}: found {key} = {value!r}; expected {expected}. Correct it."
+        )

@@ -8,7 +8,9 @@ import os
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from itertools import chain
 from numbers import Real
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -26,6 +28,8 @@ from manifests.schema import (
 )
 from manifests.validate import null_problems, validate
 
+_KNOWN = frozenset(MANIFEST_SCHEMA.names)
+_NEEDED = frozenset(f.name for f in MANIFEST_SCHEMA if not f.nullable) - frozenset(MIX_COLUMNS)
 _ROW_GROUP = 122_880
 """Rows that DuckDB scans in one thread at a time; Parquet's own default is too coarse for it."""
 
@@ -152,7 +156,8 @@ def _sorted(table: pa.Table, *names: str) -> pa.Table:
 
 
 def _typed_table(table: pa.Table) -> pa.Table:
-    _check_names(table.column_names, "the table")
+    if not _NEEDED <= set(table.column_names) <= _KNOWN:
+        raise _wrong_names(table.column_names, "the table")
     columns = []
     for field in MANIFEST_SCHEMA:
         given = field.name in table.column_names
@@ -169,60 +174,56 @@ def _typed_table(table: pa.Table) -> pa.Table:
 
 def _typed_rows(rows: list[Mapping[str, object]]) -> pa.Table:
     for index, row in enumerate(rows):
-        _check_names(row, _row_name(index, row))
-    columns = [_column(field, rows) for field in MANIFEST_SCHEMA]
-    return pa.table(columns, schema=MANIFEST_SCHEMA)
+        if not _NEEDED <= row.keys() <= _KNOWN:
+            raise _wrong_names(row, _row_name(index, row))
+    return pa.table([_column(field, rows) for field in MANIFEST_SCHEMA], schema=MANIFEST_SCHEMA)
 
 
-def _check_names(names: Iterable[str], where: str) -> None:
+def _wrong_names(names: Iterable[str], where: str) -> ManifestError:
     found = set(names)
-    if unknown := found.difference(MANIFEST_SCHEMA.names):
-        raise ManifestError(
-            f"{where}: unknown {_keys(unknown)}, expected some of {', '.join(MANIFEST_SCHEMA.names)}. "
-            "Rename or drop it."
+    if unknown := found - _KNOWN:
+        known = ", ".join(MANIFEST_SCHEMA.names)
+        return ManifestError(
+            f"{where}: unknown {_keys(unknown)}, expected some of {known}. Rename or drop it."
         )
-    needed = {field.name for field in MANIFEST_SCHEMA if not field.nullable} - set(MIX_COLUMNS)
-    if missing := needed - found:
-        raise ManifestError(f"{where}: no {_keys(missing)}, which every row needs. Add it.")
+    return ManifestError(f"{where}: no {_keys(_NEEDED - found)}, which every row needs. Add it.")
 
 
 def _column(field: pa.Field, rows: list[Mapping[str, object]]) -> pa.Array:
     values = [row.get(field.name) for row in rows]
-    try:
-        if not any(_would_lose(value, field.type) for value in values):
-            return pa.array(values, field.type)
-    except (pa.ArrowException, ValueError, TypeError, OverflowError):
-        pass
-    raise _misfit(field, rows)
-
-
-def _misfit(field: pa.Field, rows: list[Mapping[str, object]]) -> ManifestError:
-    index = next(i for i, row in enumerate(rows) if not _fits(row.get(field.name), field.type))
-    return ManifestError(
-        f"{_row_name(index, rows[index])}: {field.name} is {rows[index].get(field.name)!r}, "
+    if (array := _array(values, field.type)) is not None:
+        return array
+    index = next(i for i, value in enumerate(values) if _array([value], field.type) is None)
+    raise ManifestError(
+        f"{_row_name(index, rows[index])}: {field.name} is {values[index]!r}, "
         f"expected {field.type}. Mend the row."
     )
 
 
-def _fits(value: object, kind: pa.DataType) -> bool:
+def _array(values: list[object], kind: pa.DataType) -> pa.Array | None:
+    """Return `values` as an array, or None if one of them is not of this kind."""
     try:
-        pa.array([value], kind)
-        return not _would_lose(value, kind)
+        return None if _would_lose(values, kind) else pa.array(values, kind)
     except (pa.ArrowException, ValueError, TypeError, OverflowError):
-        return False
+        return None
 
 
-def _would_lose(value: object, kind: pa.DataType) -> bool:
+def _would_lose(values: Iterable[Any], kind: pa.DataType) -> bool:
     """Tell whether Arrow would drop a fraction or a key, or cut a text into letters, silently."""
     if pa.types.is_integer(kind):
-        return isinstance(value, Real) and bool(value % 1 != 0)
-    if pa.types.is_list(kind) and isinstance(value, str):
-        return True
-    if pa.types.is_list(kind) and not pa.types.is_floating(kind.value_type):
-        return isinstance(value, Iterable) and any(_would_lose(v, kind.value_type) for v in value)
-    if pa.types.is_struct(kind) and isinstance(value, Mapping):
+        return any(isinstance(v, Real) and v % 1 != 0 for v in values if type(v) is not int)
+    if pa.types.is_list(kind):
+        given = [v for v in values if v is not None]
+        cut = any(isinstance(v, str) for v in given)
+        # Nothing is lost in plain doubles, and there are many of them.
+        plain = pa.types.is_floating(kind.value_type)
+        return cut or (not plain and _would_lose(chain.from_iterable(given), kind.value_type))
+    if pa.types.is_struct(kind):
         known = {field.name: field.type for field in kind}
-        return any(key not in known or _would_lose(value[key], known[key]) for key in value)
+        given = [v for v in values if isinstance(v, Mapping)]
+        return any(not v.keys() <= known.keys() for v in given) or any(
+            _would_lose((v.get(name) for v in given), inner) for name, inner in known.items()
+        )
     return False
 
 

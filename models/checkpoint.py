@@ -97,7 +97,9 @@ def save_checkpoint(
     path = Path(path)
     _check_replaceable(path)
     tensors = {name: value.detach().cpu() for name, value in denoiser.state_dict().items()}
-    identity = _identity(denoiser.config, schedule.config, preprocessing)
+    # Through JSON and back, so that a key that is a number sorts as it will when read.
+    plain = json.loads(json.dumps(dict(preprocessing), allow_nan=False))
+    identity = _identity(denoiser.config, schedule.config, plain)
     digest = _digest(identity, tensors)
     card = {**identity, "digest": digest, "training": dict(training)}
     text = json.dumps(card, indent=2, allow_nan=False) + "\n"
@@ -237,10 +239,11 @@ def _flush_to_disk(path: Path) -> None:
 
 
 def _read_card_fields(path: Path) -> dict[str, object]:
+    card = _existing_file(path, CARD_NAME)
     try:
-        fields = json.loads(_existing_file(path, CARD_NAME).read_text(encoding="utf-8"))
+        fields = json.loads(card.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise _torn(path, CARD_NAME, error) from error
+        raise _torn(card, error) from error
     version = fields.get("format_version") if isinstance(fields, dict) else None
     if version != FORMAT_VERSION:
         raise CheckpointError(
@@ -271,11 +274,10 @@ def _set_aside(path: Path) -> str:
     return f" Its replacement was interrupted: the earlier one is {earlier}, rename it to restore."
 
 
-def _torn(path: Path, name: str, error: Exception) -> CheckpointError:
-    size = (path / name).stat().st_size
+def _torn(file: Path, error: Exception) -> CheckpointError:
     return CheckpointError(
-        f"checkpoint {path}: {name} ({size} bytes) is torn or not what it is named: {error}. "
-        f"{_WAY_OUT}"
+        f"checkpoint {file.parent}: {file.name} ({file.stat().st_size} bytes) is torn or not what "
+        f"it is named: {error}. {_WAY_OUT}"
     )
 
 
@@ -297,7 +299,7 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(weights, device="cpu")
     except SafetensorError as error:
-        raise _torn(path, WEIGHTS_NAME, error) from error
+        raise _torn(weights, error) from error
 
 
 def _check_tensors(path: Path, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:

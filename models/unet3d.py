@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from models.attention import attention
 
-_MAX_PERIOD = 10_000.0
+_MAX_PERIOD = 1_000.0
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
@@ -30,7 +30,9 @@ class UNet3DConfig:
     """Channels of the input: the noisy volume, then one per label of the layout."""
 
     base_channels: int = 64
-    """Channels of the first level; also the size of the sinusoidal step embedding."""
+    """Channels of the first level; also the size of the sinusoidal step embedding. A level of 8, 16
+    or 32 channels is blind to the step: its norms have one channel a group, and take out what the
+    embedding adds to each."""
 
     channel_mults: tuple[int, ...] = (1, 1, 2, 3, 4)
     """Channels of each level as multiples of `base_channels`; each level halves the side."""
@@ -49,17 +51,12 @@ class UNet3DConfig:
 
     def __post_init__(self) -> None:
         if not self.channel_mults or min(self.channel_mults) < 1:
-            raise ValueError(
-                f"channel_mults is {self.channel_mults}; give one whole number >= 1 for each level"
-            )
+            raise ValueError(f"channel_mults is {self.channel_mults}; give each level one, >= 1")
         for name in ("in_channels", "num_res_blocks", "attention_max_size", "num_heads"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
         if self.base_channels < 2 or self.base_channels % 2:
-            raise ValueError(
-                f"base_channels is {self.base_channels}; it must be even and at least 2, "
-                "because the step embedding is half cosines, half sines"
-            )
+            raise ValueError(f"base_channels is {self.base_channels}; it must be even, at least 2")
         if self.grid < 1 or self.grid % self.shrink:
             raise ValueError(
                 f"grid is {self.grid} voxels; with {len(self.channel_mults)} levels it must be "
@@ -70,8 +67,7 @@ class UNet3DConfig:
         for channels in self._attending_channels:
             if channels % self.num_heads:
                 raise ValueError(
-                    f"num_heads is {self.num_heads}; it must divide the {channels} channels "
-                    "that attend"
+                    f"num_heads is {self.num_heads}; it must divide the {channels} attending channels"
                 )
 
     @property
@@ -97,7 +93,7 @@ class UNet3DConfig:
 
 
 class UNet3D(nn.Module):
-    """Noise predictor of Lung-DDPM, with the block structure of guided diffusion.
+    """Noise predictor of Lung-DDPM: guided diffusion's blocks, but trilinear upsampling.
 
     The last convolution of every residual block, of every attention and of the network starts
     at zero, so an untrained network returns zeros.
@@ -140,8 +136,8 @@ class UNet3D(nn.Module):
             ValueError: The channels or the sides do not fit the network.
         """
         self._check_input(x)
-        embedding = step_embedding(t, self.config.base_channels).to(self.stem.weight.dtype)
-        embedding = self.time_embedding(embedding)
+        sinusoids = step_embedding(t, self.config.base_channels)
+        embedding = self.time_embedding(sinusoids.to(self.stem.weight.dtype))
         x = self.stem(x)
         skips = [x]
         for level in self.encoder:
@@ -169,7 +165,8 @@ class UNet3D(nn.Module):
 def step_embedding(t: Tensor, size: int) -> Tensor:
     """Return the (B, size) float32 sinusoids of steps `t` (B,), cosines first.
 
-    As in guided diffusion: periods from 2π to 2π · 10,000 in a geometric series.
+    A geometric series of periods from 2π towards 2π · 1000 steps, as in Lung-DDPM's code; guided
+    diffusion goes on to 2π · 10,000.
     """
     half = size // 2
     exponents = torch.arange(half, dtype=torch.float32, device=t.device) / half

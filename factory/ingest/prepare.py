@@ -109,7 +109,11 @@ def _layout(
     else:
         lung = _segmented(source, ct, affine)
         notes.append("lung mask segmented automatically")
-    return compose_layout(lung, nodule)
+    layout = compose_layout(lung, nodule)
+    _require(
+        source, layout == LUNG, f"the nodules {', '.join(source.nodule)} cover all of the lungs"
+    )
+    return layout
 
 
 def _segmented(

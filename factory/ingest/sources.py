@@ -5,6 +5,7 @@ CT/ID.nii.gz    SEG/ID.nii.gz      labels 0 background, 1 lung, 2 nodule
 """
 
 import csv
+import io
 import os
 import re
 from collections import defaultdict
@@ -17,7 +18,8 @@ from factory.errors import CaseError, FactoryError
 _NIFTI = re.compile(r"\.nii(\.gz)?$")
 _CT = "_ct"
 _MASK = re.compile(r"_(?P<kind>lung|nodule|tumor)")
-_CASE_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+_CASE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_PATIENT_COLUMNS = ("case_id", "patient_id")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,25 +78,36 @@ def read_patients(path: Path) -> dict[str, str]:
     """Read a CSV with columns `case_id` and `patient_id`.
 
     Raises:
-        FactoryError: The file has other columns, or names one case twice.
+        FactoryError: The file is not UTF-8, has other columns, a line with one name, or one
+            case with two patients.
     """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise FactoryError(
+            f"patients {path}: found bytes that are no text ({error.reason}); expected a CSV in UTF-8. "
+            "Save it again as CSV UTF-8."
+        ) from error
+    return _patients_of(text, path)
+
+
+def _patients_of(text: str, path: Path) -> dict[str, str]:
     patients: dict[str, str] = {}
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        columns = reader.fieldnames or []
-        if not {"case_id", "patient_id"} <= set(columns):
+    reader = csv.DictReader(io.StringIO(text, newline=""), skipinitialspace=True)
+    columns = reader.fieldnames or []
+    if not set(_PATIENT_COLUMNS) <= set(columns):
+        raise FactoryError(
+            f"patients {path}: found columns {', '.join(columns) or 'none'}; expected case_id and "
+            "patient_id, with commas between. Correct the first line."
+        )
+    for row in reader:
+        case_id, patient_id = ((row[column] or "").strip() for column in _PATIENT_COLUMNS)
+        if not case_id or not patient_id or patients.get(case_id, patient_id) != patient_id:
             raise FactoryError(
-                f"patients {path}: found columns {', '.join(columns) or 'none'}; expected case_id and "
-                "patient_id. Add the header line."
+                f"patients {path}, line {reader.line_num}: found case {case_id!r} with patient "
+                f"{patient_id!r}; expected one patient for each case. Correct the line."
             )
-        for row in reader:
-            case_id, patient_id = row["case_id"], row["patient_id"]
-            if not case_id or not patient_id or patients.get(case_id, patient_id) != patient_id:
-                raise FactoryError(
-                    f"patients {path}, line {reader.line_num}: found case {case_id!r} with patient "
-                    f"{patient_id!r}; expected each case once, with its patient. Correct the line."
-                )
-            patients[case_id] = patient_id
+        patients[case_id] = patient_id
     return patients
 
 
@@ -175,7 +188,7 @@ def _without_ct(found: _Files) -> Iterator[CaseError]:
 
 def _unusable_names(found: _Files) -> Iterator[CaseError]:
     for name, files in found.cts.items():
-        if not _CASE_ID.match(name):
+        if not _CASE_ID.fullmatch(name):
             yield CaseError(
                 name,
                 f"found an id that cannot name a volume ({files[0]}); expected letters, digits, "

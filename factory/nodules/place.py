@@ -4,13 +4,11 @@
                            ^                                                       |
                            +------------- a smaller shape, if it does not ---------+
 
-Random numbers are drawn as integers, and rotations are ratios of integers instead of sines,
-so that one seed gives one layout whatever the machine.
+Random numbers are drawn as integers, so that one seed gives one layout whatever the machine.
 """
 
 import math
 from dataclasses import asdict, dataclass
-from itertools import permutations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,19 +17,16 @@ from scipy import ndimage
 from factory.axes import Triple
 from factory.digests import digest_json
 from factory.layouts import LUNG, NODULE
-from factory.nodules.bank import NoduleBank, box_of, largest_piece
+from factory.nodules.bank import NoduleBank, box_of
 from factory.nodules.measure import TOUCHING
+from factory.nodules.turn import Index, TurnedShape, draw_rotation, turn_shape
 
 _ALGORITHM = 1
 """Part of every placement digest; raise it when a change moves a voxel."""
 
 _MIN_VOXELS_ACROSS = 1.5
-_MAX_SAMPLES_PER_VOXEL_EDGE = 8
 _CENTERS_PER_TRY = 16
-_QUATERNION_RANGE = 1000
-_AXIS_ORDERS = tuple(permutations(range(3)))
 
-Index = tuple[int, int, int]
 Matrix = tuple[Triple, Triple, Triple]
 
 
@@ -98,8 +93,8 @@ def placement_digest(
     """Return 32 hex digits that name a placed layout without drawing it.
 
     Args:
-        base_layout_sha256: Of the voxels of the layout that nodules are placed into. Layouts
-            of equal voxels and unequal spacing are told apart by what this is joined with.
+        base_layout_sha256: Of the voxels of the layout that nodules are placed into. It knows
+            nothing of the spacing, so a work item's id needs the case's digest as well.
         bank_digest: `NoduleBank.digest`.
         config: Settings of the placement; `1` and `1.0` mm are the same.
         seed: Seed of the placement.
@@ -137,7 +132,7 @@ def place_nodules(
     Args:
         layout: (z, y, x) uint8 labels with lung. It is not changed.
         spacing_mm: Voxel size (z, y, x) of the layout.
-        bank: Shapes to draw from, each as likely as the others.
+        bank: Shapes to draw from, evenly; after one that does not fit, from smaller ones.
         seed: 0 or more. Layout, spacing, bank digest, seed and config fix every voxel.
         config: How many nodules, and how large.
 
@@ -163,36 +158,8 @@ def place_nodules(
         corner = turned.corner(center)
         placed[_window(corner, turned.voxels)][turned.voxels] = NODULE
         room.close(turned.voxels, corner)
-        placements.append(turned.placed_at(center, spacing))
+        placements.append(_placement(turned, center, spacing))
     return placed, placements
-
-
-@dataclass(frozen=True, slots=True)
-class _Turned:
-    """A shape turned onto the grid of a layout."""
-
-    name: str
-    diameter_mm: float
-    """As the bank has it."""
-
-    rotation: NDArray[np.float64]
-    voxels: NDArray[np.bool_]
-    """Its bounding box on the layout's grid."""
-
-    offset: Index
-    """From the voxel of its centre to the first voxel of the box."""
-
-    depth_mm: float
-    """From its centre to the nearest voxel that it leaves out."""
-
-    def corner(self, center: Index) -> Index:
-        z, y, x = (c + o for c, o in zip(center, self.offset, strict=True))
-        return z, y, x
-
-    def placed_at(self, center: Index, spacing: NDArray[np.float64]) -> Placement:
-        z, y, x = ((float(row[0]), float(row[1]), float(row[2])) for row in self.rotation)
-        volume_mm3 = float(np.count_nonzero(self.voxels) * spacing.prod())
-        return Placement(self.name, center, (z, y, x), volume_mm3)
 
 
 class _Room:
@@ -228,7 +195,7 @@ class _Room:
         self._free[tuple(slice(a, b) for a, b in zip(start, stop, strict=True))] &= ~near[inner]
         self._index()
 
-    def draw_center(self, turned: _Turned, rng: np.random.Generator) -> Index | None:
+    def draw_center(self, turned: TurnedShape, rng: np.random.Generator) -> Index | None:
         """Return a voxel around which the shape lies in the free lung, if one is soon found."""
         # A shape that lies in the lung leaves the lung at least as deep as itself at its
         # centre. The slack is for the last bits of two square roots.
@@ -240,7 +207,7 @@ class _Room:
                 return z, y, x
         return None
 
-    def _holds(self, turned: _Turned, corner: Index) -> bool:
+    def _holds(self, turned: TurnedShape, corner: Index) -> bool:
         # Where the shape reaches over the edge of the grid, the window is cut or empty.
         window = self._free[_window(corner, turned.voxels)]
         return window.shape == turned.voxels.shape and bool(window[turned.voxels].all())
@@ -288,12 +255,12 @@ def _find_room(
     shapes: NDArray[np.intp],
     rng: np.random.Generator,
     max_tries: int,
-) -> tuple[_Turned, Index | None]:
+) -> tuple[TurnedShape, Index | None]:
     """Return a shape and where it fits, or the smallest that was tried and None."""
     num_left = len(shapes)
     for _ in range(max_tries):
         rank = int(rng.integers(num_left))
-        turned = _turn(bank, int(shapes[rank]), _draw_rotation(rng), room.spacing)
+        turned = turn_shape(bank, int(shapes[rank]), draw_rotation(rng), room.spacing)
         center = room.draw_center(turned, rng)
         if center is not None:
             return turned, center
@@ -301,85 +268,17 @@ def _find_room(
     return turned, None
 
 
-def _draw_rotation(rng: np.random.Generator) -> NDArray[np.float64]:
-    """Return a random turn with a random exchange and flip of axes, 3x3 orthogonal."""
-    length = 0
-    # Points of a ball, not of its cube: only those make every direction as likely.
-    while not 0 < length <= _QUATERNION_RANGE**2:
-        w, x, y, z = (int(part) for part in rng.integers(-_QUATERNION_RANGE, _QUATERNION_RANGE, 4))
-        length = w * w + x * x + y * y + z * z
-    turn = np.array(
-        [
-            [w * w + x * x - y * y - z * z, 2 * (x * y - w * z), 2 * (x * z + w * y)],
-            [2 * (x * y + w * z), w * w - x * x + y * y - z * z, 2 * (y * z - w * x)],
-            [2 * (x * z - w * y), 2 * (y * z + w * x), w * w - x * x - y * y + z * z],
-        ]
-    )
-    axes = _AXIS_ORDERS[int(rng.integers(len(_AXIS_ORDERS)))]
-    signs = 2 * rng.integers(0, 2, size=3) - 1
-    return np.asarray(turn[:, axes] * signs / length, dtype=np.float64)
-
-
-def _turn(
-    bank: NoduleBank, shape: int, rotation: NDArray[np.float64], spacing: NDArray[np.float64]
-) -> _Turned:
-    """Turn a shape and resample it to the layout's spacing, keeping its volume.
-
-    Each voxel is sampled at about the bank's spacing; those that the shape covers most
-    become nodule, as many as its volume asks for. A threshold on the coverage would lose
-    shapes of the size of a voxel.
-    """
-    mask = bank.masks[shape]
-    points = np.argwhere(mask)
-    centroid = points.mean(axis=0)
-    radius = np.sqrt(((points - centroid) ** 2).sum(axis=1).max()) + 1.0
-    half = np.ceil(radius * bank.spacing_mm / spacing).astype(int)
-    samples = np.clip(np.ceil(spacing / bank.spacing_mm), 1, _MAX_SAMPLES_PER_VOXEL_EDGE).astype(
-        int
-    )
-    coverage = _coverage(mask, centroid, rotation.T / bank.spacing_mm, spacing, half, samples)
-    num_voxels = max(1, round(len(points) * bank.spacing_mm**3 / float(spacing.prod())))
-    voxels = np.zeros(coverage.shape, dtype=bool)
-    # Whole steps of coverage and a stable sort: equal voxels go by their index everywhere.
-    ranked = np.argsort(-np.rint(coverage * 4096).astype(np.int32), axis=None, kind="stable")
-    voxels.ravel()[ranked[:num_voxels]] = True
-    voxels = largest_piece(voxels)
-    box = box_of(voxels)
-    z, y, x = (int(along.start - h) for along, h in zip(box, half, strict=True))
-    outside = np.argwhere(~np.pad(voxels[box], 1)) - 1 + (z, y, x)
-    depth_mm = float(np.sqrt(((outside * spacing) ** 2).sum(axis=1).min()))
-    diameter_mm = float(bank.diameters_mm[shape])
-    return _Turned(bank.names[shape], diameter_mm, rotation, voxels[box], (z, y, x), depth_mm)
-
-
-def _coverage(
-    mask: NDArray[np.bool_],
-    centroid: NDArray[np.float64],
-    mask_from_mm: NDArray[np.float64],
-    spacing: NDArray[np.float64],
-    half: NDArray[np.intp],
-    samples: NDArray[np.intp],
-) -> NDArray[np.float32]:
-    """Return how much of each voxel a turned shape covers, `half` voxels around its centre."""
-    num = 2 * half + 1
-    first_mm = ((0.5 / samples - 0.5) - half) * spacing
-    fine = ndimage.affine_transform(
-        mask.astype(np.float32),
-        mask_from_mm * (spacing / samples),
-        offset=(mask_from_mm * first_mm).sum(axis=1) + centroid,
-        output_shape=tuple(num * samples),
-        order=1,
-        mode="grid-constant",
-    )
-    blocks = fine.reshape(num[0], samples[0], num[1], samples[1], num[2], samples[2])
-    return np.asarray(blocks.mean(axis=(1, 3, 5)))
+def _placement(turned: TurnedShape, center: Index, spacing: NDArray[np.float64]) -> Placement:
+    z, y, x = ((float(row[0]), float(row[1]), float(row[2])) for row in turned.rotation)
+    volume_mm3 = float(np.count_nonzero(turned.voxels) * spacing.prod())
+    return Placement(turned.name, center, (z, y, x), volume_mm3)
 
 
 def _window(corner: Index, voxels: NDArray[np.bool_]) -> tuple[slice, ...]:
     return tuple(slice(c, c + n) for c, n in zip(corner, voxels.shape, strict=True))
 
 
-def _no_room(room: _Room, smallest: _Turned, config: PlacementConfig, num_placed: int) -> str:
+def _no_room(room: _Room, smallest: TurnedShape, config: PlacementConfig, num_placed: int) -> str:
     return (
         f"{num_placed} nodules found room in a lung of {room.lung_ml:.1f} ml, expected at least "
         f"{config.min_nodules}; the smallest of {config.max_tries} tries was {smallest.name} of "

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from factory.axes import affine_from_zyx
 from factory.errors import UsageError
 from factory.intensity import HU_MAX, HU_MIN
 from factory.phantom.anatomy import Anatomy, draw_anatomy
@@ -139,6 +140,5 @@ def _affine(
     size: tuple[int, int, int], spacing_mm: tuple[float, float, float]
 ) -> NDArray[np.float64]:
     """Return the affine of a scan whose field of view is centred on RAS (0, 0, 0)."""
-    affine = np.diag([*spacing_mm[::-1], 1.0])
-    affine[:3, 3] = [-(num - 1) / 2 * mm for num, mm in zip(size, spacing_mm, strict=True)][::-1]
-    return affine
+    z, y, x = (-(num - 1) / 2 * mm for num, mm in zip(size, spacing_mm, strict=True))
+    return affine_from_zyx(spacing_mm, (z, y, x))

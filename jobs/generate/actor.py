@@ -20,7 +20,7 @@ from torch import Tensor
 
 from factory.axes import spacing_zyx
 from factory.digests import sha256_of_voxels
-from factory.errors import CaseError
+from factory.errors import CaseError, FactoryError
 from factory.intensity import HuWindow
 from factory.lake import Lake
 from factory.layouts import BACKGROUND, layout_channels
@@ -88,7 +88,11 @@ class Sampler:
         try:
             problem = self._draw_and_commit(item, donor)
         except Exception as error:
-            problem = self._give_up(item, _as_case_error(item.case_id, error))
+            problem = self._give_up(
+                item,
+                _as_case_error(item.case_id, error),
+                retriable=not isinstance(error, FactoryError),
+            )
         return {
             "work_id": item.work_id,
             "committed": not problem,
@@ -107,7 +111,7 @@ class Sampler:
                 f"work item {item.work_id} ended its process {died} times; expected a volume. Give the "
                 "actor more memory, or leave the case out; then --retry-quarantined.",
             )
-            return self._give_up(item, error, attempts=died)
+            return self._give_up(item, error, attempts=died, retriable=True)
         attempt = self._lake.start_attempt(item.work_id, settings.run_id)
         start = time.monotonic()
         reference = self._reference(item, donor)
@@ -211,7 +215,9 @@ class Sampler:
             **quality.as_columns(),
         }
 
-    def _give_up(self, item: WorkItem, error: Exception, *, attempts: int = 1) -> str:
+    def _give_up(
+        self, item: WorkItem, error: Exception, *, retriable: bool, attempts: int = 1
+    ) -> str:
         give_up(
             self._lake,
             item.work_id,
@@ -220,6 +226,7 @@ class Sampler:
             error,
             run_id=self._settings.run_id,
             attempts=attempts,
+            retriable=retriable,
         )
         return str(error)
 
@@ -233,11 +240,9 @@ def _noise(seed: int) -> Callable[[tuple[int, ...]], Tensor]:
 def _as_case_error(case_id: str, error: Exception) -> Exception:
     if isinstance(error, CaseError):
         return error
-    problem = CaseError(
-        case_id,
-        f"found {type(error).__name__}: {error}; expected a volume. Mend the cause, then run with "
-        "--retry-quarantined.",
-    )
+    text = f"found {type(error).__name__}: {error}; expected a volume. Mend the cause, then run with "
+    text += "--retry-quarantined."
+    problem = CaseError(case_id, str(error) if isinstance(error, FactoryError) else text)
     problem.__cause__ = error
     return problem
 

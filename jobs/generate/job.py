@@ -19,6 +19,7 @@ from factory.lake import MANIFEST, PLAN, QUARANTINE, Lake
 from factory.nodules.bank import embedded_bank, load_bank
 from jobs.amount import Amount
 from jobs.cases import CaseStore, open_case_store
+from jobs.claims import differences
 from jobs.cluster import Cluster, connect
 from jobs.console import progress, say
 from jobs.generate.actor import Sampler, SamplerSettings
@@ -172,13 +173,11 @@ def _claim(
     }
     found = lake.claim(wanted)
     if found.get("plan_id") != wanted["plan_id"]:
-        differing = [
-            f"{key} was {found.get(key)}, is {wanted[key]}"
-            for key in ("kind", "planned", "settings")
-            if found.get(key) != wanted[key]
-        ]
+        compared = ("kind", "planned", "settings")
+        was, now = ({key: side.get(key) for key in compared} for side in (found, wanted))
+        changed = differences(was, now)
         raise StoreError(
-            f"lake {lake.url}: holds another plan ({'; '.join(differing) or 'of other cases'}); "
+            f"lake {lake.url}: holds another plan ({'; '.join(changed) or 'of other cases'}); "
             "expected the same cases, model, recipe and amount. Choose another --out, or repeat what "
             "the lake was made with."
         )

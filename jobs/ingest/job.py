@@ -18,6 +18,7 @@ from factory.ingest.sources import SourceCase, find_cases, read_patients
 from factory.lake import MANIFEST, QUARANTINE, Lake
 from factory.nodules.measure import measure_nodules
 from factory.volumes import Volume, write_volume
+from jobs.claims import differences
 from jobs.cluster import connect, run_tasks
 from jobs.console import progress, say
 from jobs.quarantine import give_up, publish_quarantine
@@ -94,7 +95,15 @@ def ingest_case(source: SourceCase, lake_url: str, config: IngestConfig, run_id:
             _commit(prepare_case(source, config), source, lake, run_id)
     except Exception as error:
         problem = _as_case_error(source.case_id, error)
-        give_up(lake, source.case_id, source.case_id, "ingest", problem, run_id=run_id)
+        give_up(
+            lake,
+            source.case_id,
+            source.case_id,
+            "ingest",
+            problem,
+            run_id=run_id,
+            retriable=not isinstance(error, FactoryError),
+        )
         return str(problem)
     lake.release([source.case_id])
     return ""
@@ -102,19 +111,20 @@ def ingest_case(source: SourceCase, lake_url: str, config: IngestConfig, run_id:
 
 def _claim(lake: Lake, config: IngestConfig, split: SplitFractions | None) -> SplitFractions:
     """Make the store this config's, or refuse; return the split that holds."""
-    wanted = {
+    wanted: dict[str, Any] = {
         "kind": "cases",
         "format": FORMAT,
         "ingest": asdict(config),
         "split": str(split or SplitFractions()),
     }
     found = lake.claim(wanted)
-    for key in ("kind", "format", "ingest", *(["split"] if split else [])):
-        if found.get(key) != wanted[key]:
-            raise StoreError(
-                f"case store {lake.url}: found {key} {found.get(key)}; expected {wanted[key]}. One "
-                "store has one grid and one split: choose another --out, or the store's settings."
-            )
+    if split is None:
+        wanted["split"] = found.get("split")
+    if changed := differences(found, wanted):
+        raise StoreError(
+            f"case store {lake.url}: made with other settings ({'; '.join(changed)}); expected the "
+            "same: one store has one grid and one split. Choose another --out, or the store's settings."
+        )
     return SplitFractions.parse(found["split"])
 
 
@@ -135,7 +145,15 @@ def _ingest_all(
             problem = outcome
             if isinstance(outcome, Exception):
                 lost = _lost_worker(case.case_id, outcome)
-                give_up(lake, case.case_id, case.case_id, "ingest", lost, run_id=run_id)
+                give_up(
+                    lake,
+                    case.case_id,
+                    case.case_id,
+                    "ingest",
+                    lost,
+                    run_id=run_id,
+                    retriable=True,
+                )
                 problem = str(lost)
             if problem:
                 quarantined += 1

@@ -61,8 +61,9 @@ class TrainConfig:
         for name in ("steps", "batch_size", "checkpoint_every", "num_checkpoints"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        if self.learning_rate <= 0:
+        # Negated, so that NaN is refused too: TOML has it.
+        if not self.learning_rate > 0:
             raise ValueError(f"learning_rate is {self.learning_rate}; it must be above 0")
         low, high = self.hu_window
-        if low >= high:
+        if not low < high:
             raise ValueError(f"hu_window is ({low}, {high}) HU; the first must be the lower")

@@ -21,6 +21,7 @@ from typing import Any
 from factory.digests import digest_json
 from factory.errors import ClusterError, FactoryError, StoreError, UsageError
 from jobs.cases import CaseStore, open_case_store
+from jobs.claims import differences
 from jobs.cluster import Cluster, connect
 from jobs.console import progress, say
 from jobs.train.config import TrainConfig
@@ -108,13 +109,7 @@ def _claim(run: Path, config: TrainConfig, store: CaseStore) -> None:
         aside.write_text(json.dumps(wanted, indent=1), encoding="utf-8")
         aside.replace(file)
         return
-    found = _read_run(file)
-    changed = [
-        f"{key} was {found.get(key)}, is {wanted.get(key)}"
-        for key in sorted(found.keys() | wanted.keys())
-        if found.get(key) != wanted.get(key)
-    ]
-    if changed:
+    if changed := differences(_read_run(file), wanted):
         raise StoreError(
             f"run {run}: asked for differently before ({'; '.join(changed)}); expected the same "
             "recipe and cases. Choose another --out, or go back to the recipe and cases of the run."
@@ -145,10 +140,16 @@ def _fit_on(
 
     use_gpu = cluster.use_gpu(device)
     workers = _num_workers(cluster, settings.config, num_workers, use_gpu=use_gpu)
+    if cluster.is_local and not use_gpu:
+        settings = replace(settings, num_threads=max(1, int(cluster.num_cpus) // workers))
     trainer = TorchTrainer(
         train_loop,
         train_loop_config={"settings": settings},
-        scaling_config=ScalingConfig(num_workers=workers, use_gpu=use_gpu),
+        scaling_config=ScalingConfig(
+            num_workers=workers,
+            use_gpu=use_gpu,
+            resources_per_worker=None if use_gpu else {"CPU": settings.num_threads},
+        ),
         run_config=RunConfig(
             name=_RAY_NAME,
             storage_path=str(run / "ray"),

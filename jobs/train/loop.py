@@ -42,6 +42,8 @@ class LoopSettings:
     """Where rank 0 appends `metrics.jsonl`."""
     notes: dict[str, Any]
     """For the model card."""
+    num_threads: int = 1
+    """CPU threads of a worker that has no GPU."""
 
 
 @dataclass(slots=True)
@@ -62,6 +64,8 @@ def train_loop(loop_config: dict[str, LoopSettings]) -> None:
     config = settings.config
     world, rank = _world_and_rank()
     device = ray.train.torch.get_device()
+    if device.type == "cpu":
+        torch.set_num_threads(settings.num_threads)
     training = _start(config, device)
     _resume(training, device)
     parallel = ray.train.torch.prepare_model(

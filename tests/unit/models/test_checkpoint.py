@@ -153,6 +153,13 @@ def test_preprocessing_that_is_not_a_number_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "model").exists()
 
 
+def test_preprocessing_with_numbers_as_keys_can_be_read_back(tmp_path: Path) -> None:
+    save(tmp_path / "model", preprocessing={"labels": {9: "lung", 10: "nodule"}})
+    assert load_checkpoint(tmp_path / "model").card.preprocessing == {
+        "labels": {"9": "lung", "10": "nodule"}
+    }
+
+
 def test_a_missing_checkpoint_says_what_a_checkpoint_is(tmp_path: Path) -> None:
     with pytest.raises(
         CheckpointError, match=r"nowhere: there is no such directory; .* Give a directory"
@@ -242,4 +249,4 @@ def test_a_card_that_describes_no_model_says_why(
         read_model_card(tmp_path / "model")
 
 
-GOLDEN_DIGEST = "?"
+GOLDEN_DIGEST = "cf74addd7a1750556cefc62c76e01dbedd512b8ffa201d29d96a07e252d904d3"

@@ -11,11 +11,12 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
+
 from models.aas import aas_sample
 from models.ddpm import ddpm_sample
 from models.schedule import NoiseSchedule, ScheduleConfig
 from models.unet3d import UNet3D, UNet3DConfig
-from torch import Tensor
 
 ORACLE_DIR = Path(
     os.environ.get("FACTORY_ORACLE_DIR", Path(__file__).resolve().parents[3] / "../shared/oracle")
@@ -43,12 +44,12 @@ class Oracle(NamedTuple):
         return torch.from_numpy(self.arrays[name].astype(np.float32))
 
     def noise(self) -> Callable[[tuple[int, ...]], Tensor]:
-        random = np.random.RandomState(self.seed + 1)  # noqa: NPY002 - the generator they used
+        random = np.random.RandomState(self.seed + 1)
         return lambda shape: torch.from_numpy(random.standard_normal(shape).astype(np.float32))
 
 
 def authors_weight(name: str, shape: list[int]) -> np.ndarray:
-    random = np.random.RandomState(zlib.crc32(name.encode()) & 0x7FFFFFFF)  # noqa: NPY002
+    random = np.random.RandomState(zlib.crc32(name.encode()) & 0x7FFFFFFF)
     values = random.standard_normal(tuple(shape)).astype(np.float32)
     if len(shape) > 1:
         return values * (1.0 / math.sqrt(math.prod(shape[1:])))

@@ -1,0 +1,20 @@
+"""Who a folder belongs to: what was asked for when it was made, against what is asked for now."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def differences(found: Mapping[str, Any], asked: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Return each setting that differs, as "train.seed was 0, is 1"; nested tables by their path."""
+    texts = []
+    for key in sorted(found.keys() | asked.keys()):
+        was, now = found.get(key), asked.get(key)
+        if isinstance(was, Mapping) and isinstance(now, Mapping):
+            texts += differences(was, now, f"{prefix}{key}.")
+        elif was != now:
+            texts.append(f"{prefix}{key} was {_text(was)}, is {_text(now)}")
+    return texts
+
+
+def _text(value: Any) -> str:
+    return "absent" if value is None else str(value)

@@ -1,0 +1,79 @@
+"""Training on Ray Train: two workers, resuming, refusing."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from support import write_scan
+
+from factory.errors import StoreError, UsageError
+from factory.ingest.prepare import IngestConfig
+from jobs.ingest.job import ingest
+from jobs.recipe import load_recipe
+from jobs.train.config import TrainConfig
+from jobs.train.job import train
+from models.checkpoint import load_checkpoint
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.usefixtures("ray_cluster")]
+
+CONFIG = replace(load_recipe("tiny").table("train", TrainConfig), checkpoint_every=3)
+
+
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> Path:
+    """A store of three phantoms on a 16^3 grid."""
+    folder = tmp_path_factory.mktemp("train")
+    for seed in range(3):
+        write_scan(folder / "scans", f"p{seed}", seed)
+    ingest(folder / "scans", folder / "cases", IngestConfig(grid=16))
+    return folder / "cases"
+
+
+def losses(run: Path) -> list[float]:
+    """Loss by step; of a step that was taken twice, the last."""
+    lines = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
+    by_step = {line["step"]: line["loss"] for line in lines}
+    assert sorted(by_step) == list(range(1, len(by_step) + 1))
+    return [by_step[step] for step in sorted(by_step)]
+
+
+def train_to(cases: Path, run: Path, steps: int, num_workers: int = 1) -> list[float]:
+    config = replace(CONFIG, steps=steps)
+    result = train(cases, run, config, recipe="tiny", num_workers=num_workers, device="cpu")
+    assert result.step == steps
+    return losses(run)
+
+
+def test_a_run_that_is_gone_on_with_has_the_losses_of_one_that_never_stopped(
+    cases: Path, tmp_path: Path
+) -> None:
+    whole = train_to(cases, tmp_path / "whole", 6)
+    train_to(cases, tmp_path / "parts", 3)
+    parts = train_to(cases, tmp_path / "parts", 6)
+
+    assert parts == whole
+    digests = [
+        load_checkpoint(tmp_path / name / "model").card.digest for name in ("whole", "parts")
+    ]
+    assert digests[0] == digests[1]
+
+
+def test_two_workers_train_on_the_same_batch_as_one(cases: Path, tmp_path: Path) -> None:
+    one = train_to(cases, tmp_path / "one", 3)
+    two = train_to(cases, tmp_path / "two", 3, num_workers=2)
+
+    # Sums of floats in another order; a wrong batch or a missed average is off by percents.
+    assert two == pytest.approx(one, rel=1e-4)
+
+
+def test_another_recipe_under_the_name_of_a_run_is_refused(cases: Path, tmp_path: Path) -> None:
+    train_to(cases, tmp_path / "run", 1)
+    other = replace(CONFIG, learning_rate=5e-4)
+    with pytest.raises(StoreError, match=r"\(learning_rate was 0\.001, is 0\.0005\)"):
+        train(cases, tmp_path / "run", other, recipe="tiny")
+
+
+def test_more_workers_than_volumes_in_a_step_are_refused(cases: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"--num-workers 3: the recipe's batch_size is 2"):
+        train(cases, tmp_path / "run", CONFIG, recipe="tiny", num_workers=3)

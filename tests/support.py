@@ -1,0 +1,100 @@
+"""What tests build: NIfTI files, phantom scans, checkpoints of random weights, stores and lakes."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+
+from factory.axes import ijk_from_zyx
+from factory.phantom import Phantom, draw_phantom
+
+SCAN_SIZE = (30, 48, 64)
+
+WriteScan = Callable[..., Phantom]
+
+
+def save_nifti(path: Path, volume: np.ndarray, affine: np.ndarray) -> Path:
+    """Write a (z, y, x) volume as NIfTI."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(nib.Nifti1Image(ijk_from_zyx(volume), affine), path)
+    return path
+
+
+def write_scan(folder: Path, name: str, seed: int, *, nodule: bool = True) -> Phantom:
+    """Write one phantom as NAME_ct, NAME_lung and NAME_nodule."""
+    drawn = draw_phantom(seed, size=SCAN_SIZE)
+    save_nifti(folder / f"{name}_ct.nii.gz", drawn.ct, drawn.affine)
+    save_nifti(folder / f"{name}_lung.nii.gz", drawn.lung.astype(np.uint8), drawn.affine)
+    if nodule:
+        save_nifti(folder / f"{name}_nodule.nii.gz", drawn.nodule, drawn.affine)
+    return drawn
+
+
+def random_checkpoint(path: Path, *, seed: int, grid: int = 16) -> Path:
+    """Write a checkpoint of a narrow network with random weights, so that every layer counts."""
+    import torch
+
+    from models.checkpoint import save_checkpoint
+    from models.schedule import NoiseSchedule, ScheduleConfig
+    from models.unet3d import UNet3D, UNet3DConfig
+
+    torch.manual_seed(seed)
+    denoiser = UNet3D(UNet3DConfig(grid=grid, base_channels=16, attention_max_size=8))
+    with torch.no_grad():
+        for weight in denoiser.parameters():
+            weight.add_(0.05 * torch.randn_like(weight))
+    save_checkpoint(
+        path,
+        denoiser,
+        schedule=NoiseSchedule(ScheduleConfig(num_steps=20)),
+        preprocessing={"hu_window": [-1024.0, 600.0], "grid": grid},
+        training={"step": 0},
+    )
+    return path
+
+
+def make_case_store(path: Path, num_cases: int, *, grid: int = 16, bare: int = 0) -> Path:
+    """Make a case store of phantoms without Ray; the last `bare` cases have no nodule."""
+    from factory.ingest.prepare import IngestConfig
+    from factory.ingest.sources import find_cases
+    from factory.lake import Lake
+    from jobs.ingest import job
+
+    scans = path.with_name(f"{path.name}-scans")
+    for seed in range(num_cases):
+        write_scan(scans, f"c{seed}", seed, nodule=seed < num_cases - bare)
+    lake, config = Lake(path), IngestConfig(grid=grid)
+    split = job._claim(lake, config, None)
+    for case in find_cases(scans, None).cases:
+        assert job.ingest_case(case, lake.url, config, "made") == ""
+    job._publish(lake, split)
+    return path
+
+
+def draw_in_process(patch: Any) -> None:
+    """Make `generate` draw in this process, one item after the other, with no cluster.
+
+    Args:
+        patch: pytest's `monkeypatch`, or a `pytest.MonkeyPatch` of another scope.
+    """
+    from dataclasses import asdict
+
+    from jobs.cluster import Cluster
+    from jobs.generate import job
+    from jobs.generate.actor import Sampler
+
+    @contextmanager
+    def connect(address: str | None = None) -> Iterator[Cluster]:
+        yield Cluster(num_cpus=1, num_gpus=0, is_local=True)
+
+    def rows(settings: Any, todo: list[Any], store: Any, pool: Any) -> Iterator[dict[str, Any]]:
+        sampler = Sampler(settings)
+        donors = {row["case_id"]: job._donor(row) for row in store.training_rows()}
+        for item in todo:
+            yield sampler.draw({"work": asdict(item), "donor": donors[item.case_id]})
+
+    patch.setattr(job, "connect", connect)
+    patch.setattr(job, "_rows", rows)

@@ -1,0 +1,139 @@
+import pytest
+
+from factory.errors import StoreError
+from factory.lake import Lake
+
+
+@pytest.fixture(params=["local", "memory"])
+def lake(request, tmp_path):
+    """An empty lake, on disk and behind an fsspec URL."""
+    if request.param == "local":
+        yield Lake(tmp_path / "lake")
+        return
+    remote = Lake(f"memory://{tmp_path.name}")
+    yield remote
+    remote.storage.remove("")
+
+
+def write(lake: Lake, item: str, attempt: str) -> str:
+    """Stand in for a volume: what counts here is the folder's name."""
+    path = lake.volume_path(item, attempt)
+    lake.storage.create_json(f"{path}/zarr.json", {})
+    return path
+
+
+def test_the_first_commit_stands_and_the_second_is_told_that_it_lost(lake):
+    assert lake.commit("a", {"image_uri": "first"}) is True
+    assert lake.commit("a", {"image_uri": "second"}) is False
+    assert lake.committed_row("a") == {"image_uri": "first"}
+    assert lake.is_committed("a")
+    assert not lake.is_committed("b")
+
+
+def test_a_commit_whose_input_has_changed_is_replaced(lake):
+    lake.commit("a", {"sha": "old"})
+    lake.replace_commit("a", {"sha": "new"})
+    assert lake.committed_row("a") == {"sha": "new"}
+    assert lake.committed_ids() == {"a"}
+
+
+def test_ids_with_dots_are_listed_whole(lake):
+    for item in ("1.2.840.113", "a.json.b", "LIDC-IDRI-0042"):
+        lake.commit(item, {})
+        lake.quarantine(item, {})
+    assert lake.committed_ids() == {"1.2.840.113", "a.json.b", "LIDC-IDRI-0042"}
+    assert lake.quarantined_ids() == {"1.2.840.113", "a.json.b", "LIDC-IDRI-0042"}
+
+
+def test_an_empty_lake_has_no_identity_and_no_items(lake):
+    assert lake.identity() is None
+    assert lake.committed_ids() == set()
+    assert lake.quarantined() == []
+    assert lake.sweep({}) == 0
+    with pytest.raises(FileNotFoundError):
+        lake.committed_row("a")
+
+
+def test_the_first_claim_stands_and_later_ones_are_told_what_it_is(lake):
+    assert lake.claim({"plan": "first"}) == {"plan": "first"}
+    assert lake.claim({"plan": "second"}) == {"plan": "first"}
+    assert lake.identity() == {"plan": "first"}
+
+
+def test_attempts_are_counted_by_run(lake):
+    attempts = {lake.start_attempt("a", "run1") for _ in range(3)}
+    lake.start_attempt("a", "run2")
+    lake.start_attempt("a", "run11")
+    lake.start_attempt("b", "run1")
+    assert len(attempts) == 3
+    assert lake.count_attempts("a", "run1") == 3
+    assert lake.count_attempts("a", "run2") == 1
+    assert lake.count_attempts("a", "run3") == 0
+
+
+def test_two_attempts_never_write_to_one_volume(lake):
+    paths = {lake.volume_path("a", lake.start_attempt("a", "run")) for _ in range(20)}
+    assert len(paths) == 20
+    assert all(path.startswith("volumes/a.") and path.endswith(".ome.zarr") for path in paths)
+
+
+def test_a_sweep_removes_the_losers_of_committed_items_and_nothing_else(lake):
+    kept = write(lake, "a.1", "won")
+    write(lake, "a.1", "lost")
+    write(lake, "a.1", "died")
+    # Another item whose id begins alike, and one that another run may be writing.
+    other = write(lake, "a", "x")
+    unfinished = write(lake, "a.1.2", "x")
+    for item in ("a.1", "a"):
+        lake.start_attempt(item, "run")
+    assert lake.sweep({"a.1": kept}) == 2
+    assert sorted(f"volumes/{name}" for name in lake.storage.names("volumes")) == sorted(
+        [kept, other, unfinished]
+    )
+    assert lake.count_attempts("a.1", "run") == 0
+    assert lake.count_attempts("a", "run") == 1
+
+
+def test_sweeping_again_removes_nothing(lake):
+    kept = write(lake, "a", "won")
+    write(lake, "a", "lost")
+    lake.commit("a", {"image_uri": kept})
+    assert lake.sweep({"a": kept}) == 1
+    assert lake.sweep({"a": kept}) == 0
+    assert lake.is_committed("a")
+
+
+def test_quarantine_keeps_the_newest_reason_and_lists_by_id(lake):
+    lake.quarantine("b", {"id": "b", "reason": "torn"})
+    lake.quarantine("a", {"id": "a", "reason": "no lung"})
+    lake.quarantine("b", {"id": "b", "reason": "out of memory"})
+    assert lake.quarantined() == [
+        {"id": "a", "reason": "no lung"},
+        {"id": "b", "reason": "out of memory"},
+    ]
+
+
+def test_items_released_from_quarantine_are_gone_and_others_stay(lake):
+    for item in ("a", "b"):
+        lake.quarantine(item, {})
+    lake.release(["a", "never-quarantined"])
+    assert lake.quarantined_ids() == {"b"}
+
+
+@pytest.mark.parametrize(
+    ("path", "read"),
+    [
+        ("dataset.json", Lake.identity),
+        ("commits/a.json", lambda lake: lake.committed_row("a")),
+        ("quarantine/a.json", Lake.quarantined),
+    ],
+)
+@pytest.mark.parametrize(
+    "content", [b'{"plan": ', b"", b"\xff\xfe"], ids=["torn", "empty", "bytes"]
+)
+def test_a_torn_record_is_named_with_the_way_out(tmp_path, path, read, content):
+    file = tmp_path / path
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(content)
+    with pytest.raises(StoreError, match=rf"{path}: found .*; expected JSON\. (Remove|Restore)"):
+        read(Lake(tmp_path))

@@ -1,0 +1,197 @@
+"""A recipe says how, and a slip in it is named before anything starts."""
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import pytest
+
+from factory.errors import RecipeError
+from factory.ingest.prepare import IngestConfig
+from jobs.demo.job import DemoConfig
+from jobs.generate.config import GenerateConfig
+from jobs.recipe import TABLES, Recipe, load_recipe, read_table, recipe_names
+from jobs.train.config import TrainConfig
+from models.schedule import ScheduleConfig
+from models.unet3d import UNet3DConfig
+
+CONFIGS = {
+    "ingest": IngestConfig,
+    "train": TrainConfig,
+    "generate": GenerateConfig,
+    "demo": DemoConfig,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inner:
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    steps: int = 1
+    rate: float = 0.5
+    clip: bool = True
+    mode: str = "a"
+    window: tuple[float, float] = (0.0, 1.0)
+    inner: Inner = field(default_factory=Inner)
+
+
+def write_recipe(tmp_path: Path, text: str) -> Recipe:
+    path = tmp_path / "own.toml"
+    path.write_text(text)
+    return load_recipe(str(path))
+
+
+def test_every_table_belongs_to_a_verb_with_settings() -> None:
+    assert set(TABLES) == set(CONFIGS)
+
+
+@pytest.mark.parametrize("verb", CONFIGS)
+@pytest.mark.parametrize("name", ["demo", "paper", "tiny"])
+def test_each_recipe_that_ships_fits_every_verb(name: str, verb: str) -> None:
+    recipe = load_recipe(name)
+    config = recipe.table(verb, CONFIGS[verb])
+    kept = asdict(config)
+    for key, value in recipe.tables.get(verb, {}).items():
+        if not isinstance(value, dict):
+            assert list(kept[key]) == value if isinstance(value, list) else kept[key] == value
+
+
+def test_the_recipes_that_ship_are_these() -> None:
+    assert recipe_names() == ["demo", "paper", "tiny"]
+
+
+def test_the_paper_recipe_is_what_the_paper_did() -> None:
+    recipe = load_recipe("paper")
+    train = recipe.table("train", TrainConfig)
+    generate = recipe.table("generate", GenerateConfig)
+
+    assert (train.steps, train.batch_size, train.learning_rate) == (100_000, 1, 1e-5)
+    assert train.hu_window == (-1024.0, 600.0)
+    assert (train.ema.decay, train.ema.start_step, train.ema.update_every) == (0.995, 2000, 10)
+    assert train.schedule == ScheduleConfig(num_steps=250, s=0.008)
+    assert train.model == UNet3DConfig(
+        grid=128,
+        base_channels=64,
+        channel_mults=(1, 1, 2, 3, 4),
+        num_res_blocks=1,
+        attention_max_size=16,
+    )
+    assert (generate.sampler, generate.steps, generate.clip_x0, generate.sigma) == (
+        "ddpm",
+        0,
+        False,
+        "beta",
+    )
+    assert recipe.table("ingest", IngestConfig).grid == 128
+
+
+def test_no_recipe_table_at_all_means_all_defaults() -> None:
+    assert Recipe("none", {}).table("train", TrainConfig) == TrainConfig()
+
+
+def test_values_of_flags_stand_above_the_recipe_and_none_means_not_given() -> None:
+    recipe = load_recipe("tiny")
+    assert recipe.table("train", TrainConfig, steps=7).steps == 7
+    assert recipe.table("train", TrainConfig, steps=None).steps == 20
+    assert recipe.table("train", TrainConfig, steps=7).batch_size == 2
+
+
+def test_a_table_inside_a_table_sets_only_what_it_names(tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path, "[train.model]\nbase_channels = 8\n[train.ema]\ndecay = 0.5\n")
+    config = recipe.table("train", TrainConfig)
+    assert (config.model.base_channels, config.ema.decay) == (8, 0.5)
+    assert (config.model.num_res_blocks, config.ema.start_step) == (1, 2000)
+
+
+def test_a_whole_number_is_a_float_and_a_list_a_tuple() -> None:
+    config = read_table(Config, {"rate": 2, "window": [-1, 1], "inner": {"names": ["a"]}}, "here")
+    assert config == Config(rate=2.0, window=(-1.0, 1.0), inner=Inner(names=("a",)))
+    assert isinstance(config.rate, float)
+    assert isinstance(config.window[0], float)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"stepz": 1}, r"^here stepz: unknown key; expected one of clip, inner, mode, .*Correct"),
+        ({"inner": {"nam": 1}}, r"^here inner nam: unknown key; expected one of names\."),
+        ({"steps": 1.5}, r"^here steps: found 1\.5; expected int\. Correct the value\."),
+        ({"steps": True}, r"^here steps: found True; expected int\."),
+        ({"rate": True}, r"^here rate: found True; expected float\."),
+        ({"rate": "fast"}, r"^here rate: found 'fast'; expected float\."),
+        ({"clip": 1}, r"^here clip: found 1; expected bool\."),
+        ({"mode": 3}, r"^here mode: found 3; expected str\."),
+        ({"window": [1.0]}, r"^here window: found 1 values; expected 2\. Correct the list\."),
+        ({"window": 1.0}, r"^here window: found 1\.0; expected a list\."),
+        ({"window": [0.0, "x"]}, r"^here window: found 'x'; expected float\."),
+        ({"inner": 3}, r"^here inner: found 3; expected a table\."),
+        ({"inner": {"names": ["a", 1]}}, r"^here inner names: found 1; expected str\."),
+    ],
+)
+def test_a_wrong_key_or_value_is_named_with_what_was_expected(
+    values: dict[str, object], message: str
+) -> None:
+    with pytest.raises(RecipeError, match=message):
+        read_table(Config, values, "here")
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("train.steps = 0", r"own\.toml: \[train\]: steps is 0; it must be at least 1"),
+        ("train.batch_size = 0", r"\[train\]: batch_size is 0; it must be at least 1"),
+        ("train.learning_rate = 0.0", r"\[train\]: learning_rate is 0\.0; it must be above 0"),
+        ("train.learning_rate = nan", r"\[train\]: learning_rate is nan; it must be above 0"),
+        ("train.hu_window = [600, -1024]", r"\[train\]: hu_window is \(600\.0, -1024\.0\) HU; the"),
+        ("train.hu_window = [nan, 600]", r"\[train\]: hu_window is \(nan, 600\.0\) HU; the first"),
+        ("train.model.base_channels = 3", r"\[train\] model: base_channels is 3"),
+        ("train.schedule.num_steps = 0", r"\[train\] schedule: num_steps is 0"),
+        ("generate.sampler = 'ddim'", r"\[generate\]: sampler is 'ddim'; known are ddpm"),
+        ("generate.sigma = 'alpha'", r"\[generate\]: sigma is 'alpha'; known are posterior, beta"),
+        ("generate.steps = -1", r"\[generate\]: steps is -1; it must be at least 1, or 0 for all"),
+        ("generate.num_threads = 0", r"\[generate\]: num_threads and max_attempts must be at"),
+        ("generate.placement.min_nodules = 9", r"\[generate\] placement: min_nodules is 9"),
+        ("ingest.grid = 20", r"\[ingest\] grid: found 20; expected a multiple of 16"),
+        ("ingest.field_of_view = 'x'", r"\[ingest\] field_of_view: found 'x'; expected one of"),
+        ("ingest.margin_mm = -1", r"\[ingest\] margin_mm and spacing_mm: expected 0 or more"),
+        ("ingest = 3", r"own\.toml: \[ingest\]: found 3; expected a table\."),
+    ],
+)
+def test_a_value_outside_its_range_is_named(tmp_path: Path, table: str, message: str) -> None:
+    recipe = write_recipe(tmp_path, table)
+    with pytest.raises(RecipeError, match=message):
+        for verb, config in CONFIGS.items():
+            recipe.table(verb, config)
+
+
+def test_a_table_that_is_no_verb_is_refused_with_those_that_are(tmp_path: Path) -> None:
+    with pytest.raises(
+        RecipeError,
+        match=r"own\.toml: found table \[trian\]; expected \[ingest\], \[train\], \[generate\], "
+        r"\[demo\]\. Rename or remove it\.",
+    ):
+        write_recipe(tmp_path, "[trian]\nsteps = 1\n")
+
+
+def test_a_recipe_that_is_not_toml_says_where(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"own\.toml: found .*line 2.*; expected TOML"):
+        write_recipe(tmp_path, "[train]\nsteps =\n")
+
+
+@pytest.mark.parametrize("name", ["papier", "."])
+def test_a_recipe_that_is_not_there_is_answered_with_those_that_are(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        RecipeError, match=r"recipe .*: no recipe has this name .*expected one of demo, paper, tiny"
+    ):
+        load_recipe(name)
+
+
+def test_a_recipe_of_another_encoding_is_refused_and_not_a_crash(tmp_path: Path) -> None:
+    (tmp_path / "own.toml").write_bytes("# größe\n".encode("latin-1"))
+    with pytest.raises(RecipeError, match=r"the file cannot be read"):
+        load_recipe(str(tmp_path / "own.toml"))

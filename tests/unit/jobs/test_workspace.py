@@ -1,0 +1,59 @@
+"""`factory.toml` says where things are; flags say it louder."""
+
+from pathlib import Path
+
+import pytest
+
+from factory.errors import UsageError
+from jobs.workspace import path_of, recipe_of
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_without_a_file_each_thing_is_where_its_name_says() -> None:
+    assert [path_of(name, None) for name in ("cases", "run", "lake")] == [
+        Path("cases"),
+        Path("run"),
+        Path("lake"),
+    ]
+    assert recipe_of(None, "paper") == "paper"
+
+
+def test_the_file_stands_above_the_name_and_the_flag_above_the_file() -> None:
+    Path("factory.toml").write_text('recipe = "tiny"\n[paths]\nrun = "runs/a"\n')
+
+    assert path_of("run", None) == Path("runs/a")
+    assert path_of("lake", None) == Path("lake")
+    assert path_of("run", Path("other")) == Path("other")
+    assert recipe_of(None, "paper") == "tiny"
+    assert recipe_of("demo", "paper") == "demo"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("recipe =", r"^factory\.toml: found .*; expected TOML\. Correct it\."),
+        (
+            "recipee = 'a'",
+            r"found key recipee; expected recipe and paths\.cases, paths\.run, paths\.lake\. "
+            r"Correct the name\.",
+        ),
+        ("[paths]\nmodel = 'a'", r"found key paths\.model; expected recipe and paths\.cases"),
+        ("paths = 'lakes'", r"found paths = 'lakes'; expected a table"),
+        ("recipe = 3", r"found recipe = 3; expected a text"),
+        ("[paths]\nlake = 3", r"found paths\.lake = 3; expected a text"),
+    ],
+)
+def test_a_slip_in_the_file_is_named(text: str, message: str) -> None:
+    Path("factory.toml").write_text(text)
+    with pytest.raises(UsageError, match=message):
+        path_of("lake", None)
+
+
+def test_a_file_of_another_encoding_is_named() -> None:
+    Path("factory.toml").write_bytes("# größe\n".encode("latin-1"))
+    with pytest.raises(UsageError, match=r"factory\.toml: found .*decode.*; expected TOML"):
+        recipe_of(None, "paper")
