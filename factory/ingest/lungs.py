@@ -224,7 +224,7 @@ def _without_gas(cores: Labels, chosen: list[int], hu: NDArray[np.float32]) -> N
     """Return for each core whether it is lung: gas is emptier than the lungs of its patient."""
     lung_hu = np.median(hu[cores == chosen[0]])
     is_gas = _is_mostly(hu < (lung_hu - 1000.0) / 2.0, cores, np.bincount(cores.ravel()))
-    is_gas[:] = False
+    is_gas[chosen] = False
     return ~is_gas
 
 

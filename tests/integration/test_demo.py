@@ -1,0 +1,71 @@
+"""`factory demo` from nothing to a picture, with everything made smaller."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from matplotlib import image
+
+from manifests.read import mix_of
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+FACTORY = Path(sys.executable).with_name("factory")
+
+RECIPE = """
+[ingest]
+grid = 16
+[train]
+steps = 2
+batch_size = 2
+[train.model]
+base_channels = 8
+channel_mults = [1, 2, 2]
+attention_max_size = 4
+[train.schedule]
+num_steps = 10
+[generate]
+steps = 2
+[demo]
+num_patients = 3
+scan_size = [24, 40, 48]
+ratio = 0.5
+"""
+
+
+def factory(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(FACTORY), *arguments], cwd=folder, capture_output=True, text=True, check=False
+    )
+
+
+def test_demo_makes_a_dataset_and_a_picture_and_can_be_gone_on_with(tmp_path: Path) -> None:
+    (tmp_path / "small.toml").write_text(RECIPE)
+    ended = factory("demo", "--recipe", str(tmp_path / "small.toml"), folder=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    made = dict(line.split(" ", 1) for line in ended.stdout.splitlines())
+
+    assert list(made) == ["scans", "cases", "model", "manifest", "mix", "picture"]
+    assert all((tmp_path / path).exists() for path in made.values())
+    counts = mix_of(tmp_path / made["manifest"])
+    assert (counts.num_real, counts.num_synthetic) == (3, 3)
+    picture = image.imread(tmp_path / made["picture"])
+    assert picture.shape[0] > 300
+    assert picture[..., :3].std() > 0.1  # not one colour
+
+    # The folder is a workspace: paths and recipe stand in its factory.toml.
+    verified = factory("verify", folder=tmp_path / "demo")
+    assert verified.returncode == 0, verified.stderr
+    again = factory("generate", "--ratio", "0.5", folder=tmp_path / "demo")
+    assert "resuming: 3 of 3 items are done" in again.stderr
+
+
+def test_demo_does_not_write_into_somebody_elses_folder(tmp_path: Path) -> None:
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo" / "thesis.txt").write_text("mine")
+    ended = factory("demo", "--out", "demo", folder=tmp_path)
+
+    assert ended.returncode == 2
+    assert "found a folder with other things in it; expected none" in ended.stderr
+    assert sorted(path.name for path in (tmp_path / "demo").iterdir()) == ["thesis.txt"]
