@@ -25,7 +25,6 @@ Mask = NDArray[np.bool_]
 Labels = NDArray[np.integer[Any]]
 Spacing = tuple[float, float, float]
 
-_OUTSIDE_HU = -940
 _LUMEN_HU = -600
 _WORKING_MM = 2.0
 _TABLE_MM = 6.0
@@ -111,9 +110,7 @@ def _body(hu: NDArray[np.float32], spacing_mm: Spacing) -> Mask:
     num_voxels = np.bincount(gaps.ravel())
     num_at_border = _counts_at_border(gaps, len(num_voxels))
     # A scan cropped to the lungs has lung at its border too, but only where it bulges.
-    is_outside = (num_at_border > 0) & (
-        _is_mostly(hu < _OUTSIDE_HU, gaps, num_voxels) | (num_at_border > np.sqrt(num_voxels))
-    )
+    is_outside = num_at_border > np.sqrt(num_voxels)
     is_outside[0] = False
     return ~is_outside[gaps]
 
@@ -208,15 +205,11 @@ def _lung_sides(air: Mask, hu: NDArray[np.float32], spacing_mm: Spacing) -> list
 def _cores(air: Mask) -> tuple[Labels, list[int]]:
     """Return labelled parts of the eroded air, and which of them are the lungs' cores."""
     # Eroded, lungs let go of bowel gas under a thin diaphragm and of each other.
-    for num_erosions in (1, 2, 3):
-        eroded = ndimage.binary_erosion(air, iterations=num_erosions, border_value=1)
-        cores, _ = ndimage.label(eroded)
-        volumes = np.bincount(cores.ravel())
-        volumes[0] = 0
-        largest = np.argsort(-volumes, kind="stable")[:2]
-        chosen = [int(c) for c in largest if volumes[c] > _SECOND_LUNG_SHARE * volumes.max()]
-        if len(chosen) == 2:
-            break
+    cores, _ = ndimage.label(ndimage.binary_erosion(air, border_value=1))
+    volumes = np.bincount(cores.ravel())
+    volumes[0] = 0
+    largest = np.argsort(-volumes, kind="stable")[:2]
+    chosen = [int(core) for core in largest if volumes[core] > _SECOND_LUNG_SHARE * volumes.max()]
     return cores, chosen
 
 

@@ -240,7 +240,9 @@ def _noise(seed: int) -> Callable[[tuple[int, ...]], Tensor]:
 def _as_case_error(case_id: str, error: Exception) -> Exception:
     if isinstance(error, CaseError):
         return error
-    text = f"found {type(error).__name__}: {error}; expected a volume. Mend the cause, then run with "
+    text = (
+        f"found {type(error).__name__}: {error}; expected a volume. Mend the cause, then run with "
+    )
     text += "--retry-quarantined."
     problem = CaseError(case_id, str(error) if isinstance(error, FactoryError) else text)
     problem.__cause__ = error

@@ -103,10 +103,51 @@ def test_most_of_a_nodule_that_sits_on_the_pleura_belongs_to_the_lung() -> None:
     assert mask[nodule].mean() > 0.7
 
 
-def test_foam_in_the_table_is_no_lung() -> None:
+def test_trachea_that_opens_into_a_lung_is_left_out() -> None:
     ct, lungs = _schematic_chest()
-    ct[:, 1:11, 4:116] = 100
-    ct[:, 3:9, 5:115] = -880
+    trachea = np.zeros_like(lungs)
+    trachea[:] = _ball(ct.shape, (60.0, 110.0, 120.0), 8.0)[20]
+    trachea[:20] = False
+    bronchus = np.zeros_like(lungs)
+    for step in np.linspace(0.0, 1.0, 20):
+        bronchus |= _ball(ct.shape, (60.0, 110.0 - 25.0 * step, 120.0 - 40.0 * step), 7.0)
+    ct[trachea | bronchus] = -980
+
+    mask = segment_lungs(ct, SPACING_MM) > 0
+
+    assert not mask[26:][trachea[26:]].any()
+    assert _dice(mask, lungs) > 0.97
+
+
+def test_bowel_gas_that_reaches_the_lung_through_a_thin_wall_is_left_out() -> None:
+    ct, lungs = _schematic_chest()
+    gas = _ball(ct.shape, (22.0, 118.0, 202.0), 14.0) & ~ndimage.binary_dilation(lungs)
+    wall = ndimage.binary_dilation(gas) & ndimage.binary_dilation(lungs) & ~gas & ~lungs
+    ct[gas] = -990
+    ct[wall] = -400
+
+    mask = segment_lungs(ct, SPACING_MM) > 0
+
+    assert wall.any()
+    assert mask[gas].mean() < 0.25
+
+
+def test_lungs_of_a_scan_of_three_slices_are_found() -> None:
+    ct, lungs = _schematic_chest()
+
+    mask = segment_lungs(ct[18:21], SPACING_MM) > 0
+
+    assert _dice(mask, lungs[18:21]) > 0.97
+
+
+@pytest.mark.parametrize("shell_hu", [100, -880], ids=["table", "mattress"])
+def test_foam_under_a_patient_with_one_lung_is_not_taken_for_the_other(shell_hu: int) -> None:
+    ct, lungs = _schematic_chest()
+    ct[:, 12:68, 60:] = 40
+    ct[:, 12:68, :10] = 40
+    lungs[:, :, 60:] = False
+    ct[:, :11, 4:116] = shell_hu
+    ct[:, 2:9, 6:114] = -880
 
     mask = segment_lungs(ct, SPACING_MM) > 0
 

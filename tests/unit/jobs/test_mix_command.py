@@ -1,6 +1,7 @@
 """Another mixing ratio out of the same lake, in a file of its own."""
 
 import os
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -45,7 +46,7 @@ def test_a_smaller_mix_is_a_subset_of_a_larger_one(lake: Path, tmp_path: Path) -
         for count in range(5)
     ]
     assert [len(found) for found in ids] == [0, 1, 2, 3, 4]
-    assert all(small == large[: len(small)] for small, large in zip(ids, ids[1:], strict=False))
+    assert all(small == large[: len(small)] for small, large in pairwise(ids))
 
 
 def test_the_mix_has_the_share_that_was_asked_for_and_keeps_all_real_rows(

@@ -161,9 +161,9 @@ def test_a_wrong_key_or_value_is_named_with_what_was_expected(
 )
 def test_a_value_outside_its_range_is_named(tmp_path: Path, table: str, message: str) -> None:
     recipe = write_recipe(tmp_path, table)
+    verb = table.partition(" ")[0].partition(".")[0]
     with pytest.raises(RecipeError, match=message):
-        for verb, config in CONFIGS.items():
-            recipe.table(verb, config)
+        recipe.table(verb, CONFIGS[verb])
 
 
 def test_a_table_that_is_no_verb_is_refused_with_those_that_are(tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def test_a_volume_that_is_gone_is_found(lake: Path) -> None:
 def test_a_lost_shard_is_found_and_not_read_as_empty(lake: Path) -> None:
     row = drawn(lake)
     shutil.rmtree(lake / row["image_uri"] / "0" / "c")
-    assert "4096 voxels were never written (a chunk is missing)" in only_problem(lake)
+    assert re.search(r"4096 voxels .*never written \(a chunk is missing\)", only_problem(lake))
 
 
 def test_a_lost_commit_is_found(lake: Path) -> None:
@@ -120,9 +120,7 @@ def test_a_row_that_says_another_sha_is_found(lake: Path, kind: str) -> None:
     row, said = drawn(lake), "0" * 64
 
     def change(rows: Rows) -> Rows:
-        return [
-            r | {f"{kind}_sha256": said} if r["work_id"] == row["work_id"] else r for r in rows
-        ]
+        return [r | {f"{kind}_sha256": said} if r["work_id"] == row["work_id"] else r for r in rows]
 
     rewrite(lake, change)
     assert only_problem(lake) == (
@@ -170,16 +168,12 @@ def test_a_volume_of_another_size_than_its_reference_is_found(lake: Path) -> Non
     assert any("layout has sha256" in problem for problem in found(lake))
     sha = {"layout_sha256": sha256_of_voxels(half.layout)}
     rewrite(lake, lambda rows: [r | sha if r["work_id"] == row["work_id"] else r for r in rows])
-    assert only_problem(lake).endswith(
-        "has shape (8, 16, 16), but its reference (16, 16, 16)"
-    )
+    assert only_problem(lake).endswith("has shape (8, 16, 16), but its reference (16, 16, 16)")
 
 
 def test_a_volume_whose_donor_has_no_row_is_found(lake: Path) -> None:
     case_id = drawn(lake)["case_id"]
-    rewrite(
-        lake, lambda rows: [r for r in rows if r["kind"] != "real" or r["case_id"] != case_id]
-    )
+    rewrite(lake, lambda rows: [r for r in rows if r["kind"] != "real" or r["case_id"] != case_id])
     children = [row for row in rows_of(lake) if row["case_id"] == case_id]
     assert found(lake) == [
         f"case {case_id}, {row['work_id']}: its donor has no row in the manifest; expected one to "
