@@ -20,7 +20,7 @@ def command(lake: options.LakeArgument = None) -> None:
 
     found = open_lake(path_of("lake", lake))
     planned = {item["work_id"] for item in planned_items(found)}
-    committed = found.committed_ids()
+    committed = found.committed_ids() & planned
     quarantined = (found.quarantined_ids() & planned) - committed
     missing = len(planned) - len(committed) - len(quarantined)
     published = found.storage.exists(MANIFEST)
