@@ -40,7 +40,7 @@ def give_up(
             "item_id": item,
             "case_id": case_id,
             "stage": stage,
-            "error_class": type(error).__name__,
+            "error_class": type(cause).__name__,
             "message": str(error),
             "traceback_tail": "".join(tail),
             "attempts": attempts,

@@ -10,46 +10,25 @@ import os
 import shutil
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
 
+from models.card import (
+    CARD_NAME,
+    WAY_OUT,
+    WEIGHTS_NAME,
+    ModelCard,
+    existing_file,
+    identity_of,
+    read_model_card,
+    torn,
+)
 from models.errors import CheckpointError
-from models.schedule import NoiseSchedule, ScheduleConfig
-from models.unet3d import UNet3D, UNet3DConfig
-
-FORMAT_VERSION = 1
-"""Version of the directory's format; part of the digest."""
-
-CARD_NAME, WEIGHTS_NAME = "model.json", "weights.safetensors"
-
-_WAY_OUT = "Copy the checkpoint again from where it was made, or train it again"
-
-ConfigT = TypeVar("ConfigT")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ModelCard:
-    """What a checkpoint says about itself, without its weights."""
-
-    digest: str
-    """SHA-256 (hex) of everything that changes the output: all below but `training`, and the
-    weights."""
-
-    unet: UNet3DConfig
-    """Architecture of the denoiser."""
-
-    schedule: ScheduleConfig
-    """Noise schedule that it was trained with."""
-
-    preprocessing: dict[str, object]
-    """How a case must be prepared for it: plain JSON that this package does not look into."""
-
-    training: dict[str, object]
-    """Notes on how it was trained; not part of the digest."""
+from models.schedule import NoiseSchedule
+from models.unet3d import UNet3D
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,7 +78,7 @@ def save_checkpoint(
     tensors = {name: value.detach().cpu() for name, value in denoiser.state_dict().items()}
     # Through JSON and back, so that a key that is a number sorts as it will when read.
     plain = json.loads(json.dumps(dict(preprocessing), allow_nan=False))
-    identity = _identity(denoiser.config, schedule.config, plain)
+    identity = identity_of(denoiser.config, schedule.config, plain)
     digest = _digest(identity, tensors)
     card = {**identity, "digest": digest, "training": dict(training)}
     text = json.dumps(card, indent=2, allow_nan=False) + "\n"
@@ -114,29 +93,6 @@ def save_checkpoint(
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return digest
-
-
-def read_model_card(path: str | os.PathLike[str]) -> ModelCard:
-    """Read `model.json` of a checkpoint; the weights are not looked at.
-
-    Raises:
-        CheckpointError: The directory or the file is missing, torn, or of another format.
-    """
-    path = Path(path)
-    fields = _read_card_fields(path)
-    try:
-        return ModelCard(
-            digest=_typed(fields, "digest", str),
-            unet=_unet_config(_typed(fields, "unet", dict)),
-            schedule=ScheduleConfig(**_typed(fields, "schedule", dict)),
-            preprocessing=_typed(fields, "preprocessing", dict),
-            training=_typed(fields, "training", dict),
-        )
-    except (TypeError, ValueError) as error:
-        raise CheckpointError(
-            f"checkpoint {path}: {CARD_NAME} does not describe a model of format "
-            f"{FORMAT_VERSION}: {error}. {_WAY_OUT}"
-        ) from error
 
 
 def load_checkpoint(
@@ -165,26 +121,15 @@ def load_checkpoint(
     with torch.device("meta"):
         denoiser = UNet3D(card.unet)
     _check_tensors(path, tensors, denoiser.state_dict())
-    found = _digest(_identity(card.unet, card.schedule, card.preprocessing), tensors)
+    found = _digest(identity_of(card.unet, card.schedule, card.preprocessing), tensors)
     if found != card.digest:
         raise CheckpointError(
             f"checkpoint {path}: its contents have digest {found} but {CARD_NAME} says "
-            f"{card.digest}; it was altered after it was written. {_WAY_OUT}"
+            f"{card.digest}; it was altered after it was written. {WAY_OUT}"
         )
     # Copied, not assigned: the tensors that were read may be a map of the file.
     denoiser.to_empty(device=device).load_state_dict(tensors)
     return Checkpoint(denoiser=denoiser.eval(), schedule=NoiseSchedule(card.schedule), card=card)
-
-
-def _identity(
-    unet: UNet3DConfig, schedule: ScheduleConfig, preprocessing: Mapping[str, object]
-) -> dict[str, object]:
-    return {
-        "format_version": FORMAT_VERSION,
-        "unet": asdict(unet),
-        "schedule": asdict(schedule),
-        "preprocessing": dict(preprocessing),
-    }
 
 
 def _digest(identity: Mapping[str, object], tensors: Mapping[str, Tensor]) -> str:
@@ -238,68 +183,15 @@ def _flush_to_disk(path: Path) -> None:
         os.close(descriptor)
 
 
-def _read_card_fields(path: Path) -> dict[str, object]:
-    card = _existing_file(path, CARD_NAME)
-    try:
-        fields = json.loads(card.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise _torn(card, error) from error
-    version = fields.get("format_version") if isinstance(fields, dict) else None
-    if version != FORMAT_VERSION:
-        raise CheckpointError(
-            f"checkpoint {path}: {CARD_NAME} has format version {version!r}; this release reads "
-            f"version {FORMAT_VERSION}. Use the release that wrote it, or train it again"
-        )
-    return cast("dict[str, object]", fields)
-
-
-def _existing_file(path: Path, name: str) -> Path:
-    if not path.is_dir():
-        raise CheckpointError(
-            f"checkpoint {path}: there is no such directory; expected one with {CARD_NAME} and "
-            f"{WEIGHTS_NAME}.{_set_aside(path)} Give a directory that training wrote"
-        )
-    if not (path / name).is_file():
-        raise CheckpointError(
-            f"checkpoint {path}: {name} is missing; expected {CARD_NAME} and {WEIGHTS_NAME}. "
-            f"{_WAY_OUT}"
-        )
-    return path / name
-
-
-def _set_aside(path: Path) -> str:
-    earlier = next(path.parent.glob(f".{path.name}.old-*"), None)
-    if earlier is None:
-        return ""
-    return f" Its replacement was interrupted: the earlier one is {earlier}, rename it to restore."
-
-
-def _torn(file: Path, error: Exception) -> CheckpointError:
-    return CheckpointError(
-        f"checkpoint {file.parent}: {file.name} ({file.stat().st_size} bytes) is torn or not what "
-        f"it is named: {error}. {_WAY_OUT}"
-    )
-
-
-def _typed(fields: Mapping[str, object], name: str, kind: type[ConfigT]) -> ConfigT:
-    if not isinstance(fields.get(name), kind):
-        raise TypeError(f"{name} is {fields.get(name)!r}, expected a JSON {kind.__name__}")
-    return cast("ConfigT", fields[name])
-
-
-def _unet_config(fields: dict[str, Any]) -> UNet3DConfig:
-    return UNet3DConfig(**{**fields, "channel_mults": tuple(fields.get("channel_mults", ()))})
-
-
 def _read_tensors(path: Path) -> dict[str, Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    weights = _existing_file(path, WEIGHTS_NAME)
+    weights = existing_file(path, WEIGHTS_NAME)
     try:
         return load_file(weights, device="cpu")
     except SafetensorError as error:
-        raise _torn(weights, error) from error
+        raise torn(weights, error) from error
 
 
 def _check_tensors(path: Path, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
@@ -320,5 +212,5 @@ def _check_tensors(path: Path, found: Mapping[str, Tensor], expected: Mapping[st
     if listed:
         raise CheckpointError(
             f"checkpoint {path}: {WEIGHTS_NAME} does not fit the architecture in {CARD_NAME}, "
-            f"which has {len(expected)} tensors: {'; '.join(listed)}. {_WAY_OUT}"
+            f"which has {len(expected)} tensors: {'; '.join(listed)}. {WAY_OUT}"
         )

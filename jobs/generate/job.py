@@ -29,7 +29,7 @@ from jobs.quarantine import publish_quarantine
 from manifests.read import mix_of
 from manifests.schema import PLAN_SCHEMA
 from manifests.write import write_manifest, write_table
-from models.checkpoint import CARD_NAME, ModelCard, read_model_card
+from models.card import CARD_NAME, ModelCard, read_model_card
 
 FORMAT = 1
 

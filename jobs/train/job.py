@@ -26,7 +26,7 @@ from jobs.cluster import Cluster, connect
 from jobs.console import progress, say
 from jobs.train.config import TrainConfig
 from jobs.train.loop import METRICS, MODEL, LoopSettings, train_loop
-from models.checkpoint import read_model_card
+from models.card import read_model_card
 
 RUN_FILE = "run.json"
 

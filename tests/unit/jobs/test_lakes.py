@@ -22,9 +22,11 @@ def test_a_folder_that_is_no_lake_is_named_with_the_way_out(tmp_path: Path) -> N
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_case_store_is_no_lake(cases_16: Path) -> None:
+def test_a_case_store_is_no_lake_even_with_a_plan_beside_it(tmp_path: Path) -> None:
+    Lake(tmp_path).claim({"kind": "cases"})
+    (tmp_path / PLAN).touch()
     with pytest.raises(StoreError, match=r"found none; expected a folder that `factory generate`"):
-        open_lake(cases_16)
+        open_lake(tmp_path)
 
 
 def test_a_lake_without_its_plan_is_not_begun(lake: Path) -> None:

@@ -22,7 +22,8 @@ from jobs.generate.actor import Sampler, SamplerSettings
 from jobs.generate.config import GenerateConfig
 from jobs.generate.plan import WorkItem, plan_items
 from models.aas import aas_sample
-from models.checkpoint import load_checkpoint, read_model_card
+from models.card import read_model_card
+from models.checkpoint import load_checkpoint
 from models.errors import CheckpointError
 
 CONFIG = GenerateConfig(steps=2)

@@ -5,7 +5,8 @@ import pytest
 import safetensors.torch
 import torch
 
-from models.checkpoint import load_checkpoint, read_model_card, save_checkpoint
+from models.card import read_model_card
+from models.checkpoint import load_checkpoint, save_checkpoint
 from models.errors import CheckpointError
 from models.schedule import NoiseSchedule, ScheduleConfig
 from models.unet3d import UNet3D, UNet3DConfig
