@@ -28,7 +28,15 @@ ATTRIBUTES = "ct_factory"
 
 _UNWRITTEN_HU, _UNWRITTEN_LABEL = -32768, 255
 _INNER_CHUNK = 64
-_NOT_WHOLE = (GroupNotFoundError, FileNotFoundError, KeyError, TypeError, ValueError, RuntimeError)
+_NOT_WHOLE = (
+    GroupNotFoundError,
+    FileNotFoundError,
+    KeyError,
+    OverflowError,
+    TypeError,
+    ValueError,
+    RuntimeError,
+)
 _LABEL_COLOURS = {LUNG: [86, 180, 233, 128], NODULE: [213, 94, 0, 255]}
 
 

@@ -103,7 +103,7 @@ def _volume_problem(manifest: str, row: dict[str, Any], donors: dict[str, dict[s
 
     try:
         volume = read_row(manifest, row)
-        problem = _sha_problem(volume, row)
+        problem = _row_problem(volume, row)
         if not problem and row["kind"] == "synthetic":
             problem = _reference_problem(manifest, volume, donors.get(row["case_id"]))
     except StoreError as error:
@@ -111,13 +111,15 @@ def _volume_problem(manifest: str, row: dict[str, Any], donors: dict[str, dict[s
     return f"case {row['case_id']}, {row['work_id'] or 'real'}: {problem}" if problem else ""
 
 
-def _sha_problem(volume: "Volume", row: dict[str, Any]) -> str:
+def _row_problem(volume: "Volume", row: dict[str, Any]) -> str:
     from factory.digests import sha256_of_voxels
 
     for kind, voxels in (("image", volume.ct), ("layout", volume.layout)):
         found, said = sha256_of_voxels(voxels), row[f"{kind}_sha256"]
         if found != said:
             return f"{kind} has sha256 {found}, the manifest says {said}"
+    if volume.affine.ravel().tolist() != row["affine"]:
+        return f"affine is {volume.affine.ravel().tolist()}, the manifest says {row['affine']}"
     return ""
 
 

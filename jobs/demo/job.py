@@ -3,6 +3,7 @@
 draw_phantom --> NIfTI --> ingest --> train --> generate --> mix, verify --> comparison.png
 """
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ from jobs.generate.config import GenerateConfig
 from jobs.generate.job import generate
 from jobs.ingest.job import ingest
 from jobs.lakes import read_row
-from jobs.recipe import Recipe, load_recipe
+from jobs.recipe import Recipe, load_recipe, recipe_names
 from jobs.train.config import TrainConfig
 from jobs.train.job import train
 from jobs.workspace import SETTINGS_FILE
@@ -91,7 +92,10 @@ def _claim(out: Path, recipe_name: str) -> None:
             "earlier demo. Choose another."
         )
     out.mkdir(parents=True, exist_ok=True)
-    settings.write_text(f'recipe = "{recipe_name}"\n', encoding="utf-8")
+    # From the folder itself, where `factory` is called next, a relative path leads elsewhere.
+    is_file = recipe_name not in recipe_names()
+    name = Path(recipe_name).resolve().as_posix() if is_file else recipe_name
+    settings.write_text(f"recipe = {json.dumps(name)}\n", encoding="utf-8")
 
 
 def _draw_scans(scans: Path, config: DemoConfig) -> None:

@@ -129,6 +129,15 @@ def test_a_row_that_says_another_sha_is_found(lake: Path, kind: str) -> None:
     )
 
 
+def test_a_volume_that_lies_elsewhere_in_the_patient_is_found(lake: Path) -> None:
+    row = drawn(lake)
+    group = lake / row["image_uri"] / "zarr.json"
+    content = json.loads(group.read_text())
+    content["attributes"]["ct_factory"]["affine_ras"][0][3] += 1.0
+    group.write_text(json.dumps(content))
+    assert f"{row['work_id']}: affine is [" in only_problem(lake)
+
+
 def replace_volume(lake: Path, row: dict[str, Any], volume: Volume) -> None:
     """Put another volume in a row's place, and have commit and manifest agree with it."""
     path = row["image_uri"]

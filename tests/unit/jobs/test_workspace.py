@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from factory.errors import UsageError
+from jobs.demo import job as demo_job
 from jobs.workspace import path_of, recipe_of
 
 
@@ -57,3 +58,13 @@ def test_a_file_of_another_encoding_is_named() -> None:
     Path("factory.toml").write_bytes("# größe\n".encode("latin-1"))
     with pytest.raises(UsageError, match=r"factory\.toml: found .*decode.*; expected TOML"):
         recipe_of(None, "paper")
+
+
+def test_the_folder_of_a_demo_finds_its_own_recipe_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("own.toml").write_text("")
+    demo_job._claim(Path("a"), "tiny")
+    demo_job._claim(Path("b"), "own.toml")
+    monkeypatch.chdir("a")
+    assert recipe_of(None, "paper") == "tiny"
+    monkeypatch.chdir("../b")
+    assert Path(recipe_of(None, "paper")).samefile("../own.toml")
