@@ -12,7 +12,8 @@ killed between any two calls: what was not committed is an orphan, and is swept.
 """
 
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -111,30 +112,37 @@ class Lake:
 
     def quarantined(self) -> list[dict[str, Any]]:
         """Return the record of each item that was given up, by id."""
-        return [self._record("quarantine", item) for item in sorted(self.quarantined_ids())]
+        records = []
+        for item in sorted(self.quarantined_ids()):
+            # Another process may release an item between the listing and the reading.
+            with suppress(FileNotFoundError):
+                records.append(self._record("quarantine", item))
+        return records
 
     def release(self, items: Iterable[str]) -> None:
         """Take items out of quarantine."""
         for item in items:
             self.storage.remove(f"quarantine/{item}.json")
 
-    def sweep(self, keep: Mapping[str, str]) -> int:
+    def sweep(self, keep: Mapping[str, str], *, given_up: Collection[str] = ()) -> int:
         """Remove volumes of attempts that lost or died, and the attempt records.
 
         Args:
             keep: For each committed item, the path of its volume inside the folder.
+            given_up: Items that are quarantined: none of their volumes is kept.
 
         Returns:
-            How many volumes were removed. Those of items not in `keep` are left:
-            another run may be writing them.
+            How many volumes were removed. Those of other items are left: another run
+            may be writing them.
         """
         removed = 0
         for name in self.storage.names("volumes"):
             item = name.removesuffix(_SUFFIX).rsplit(".", 1)[0]
-            if item in keep and f"volumes/{name}" != keep[item]:
-                self.storage.remove(f"volumes/{name}")
+            path = f"volumes/{name}"
+            if item in given_up or keep.get(item, path) != path:
+                self.storage.remove(path)
                 removed += 1
-        for item in keep:
+        for item in (*keep, *given_up):
             self.storage.remove(f"attempts/{item}")
         return removed
 

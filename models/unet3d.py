@@ -62,6 +62,12 @@ class UNet3DConfig:
                 f"grid is {self.grid} voxels; with {len(self.channel_mults)} levels it must be "
                 f"a positive multiple of {self.shrink}"
             )
+        coarsest = self.level_channels[-1]
+        if self.grid == self.shrink and _num_groups(coarsest) == coarsest:
+            raise ValueError(
+                f"the bottleneck is one voxel of {coarsest} channels, which leaves one value a norm "
+                "group; give fewer levels or more channels"
+            )
         if not 0.0 <= self.dropout < 1.0:
             raise ValueError(f"dropout is {self.dropout}; it must be in [0, 1)")
         for channels in self._attending_channels:
@@ -182,8 +188,12 @@ class _GroupNorm32(nn.GroupNorm):
         return F.group_norm(x.float(), self.num_groups, weight, bias, self.eps).to(x.dtype)
 
 
+def _num_groups(channels: int) -> int:
+    return math.gcd(32, channels)
+
+
 def _group_norm(channels: int) -> _GroupNorm32:
-    return _GroupNorm32(math.gcd(32, channels), channels)
+    return _GroupNorm32(_num_groups(channels), channels)
 
 
 def _zeroed(module: ModuleT) -> ModuleT:

@@ -80,21 +80,18 @@ def draw_in_process(patch: Any) -> None:
     Args:
         patch: pytest's `monkeypatch`, or a `pytest.MonkeyPatch` of another scope.
     """
-    from dataclasses import asdict
-
     from jobs.cluster import Cluster
-    from jobs.generate import job
+    from jobs.generate import job, pool
     from jobs.generate.actor import Sampler
 
     @contextmanager
     def connect(address: str | None = None) -> Iterator[Cluster]:
         yield Cluster(num_cpus=1, num_gpus=0, is_local=True)
 
-    def rows(settings: Any, todo: list[Any], store: Any, pool: Any) -> Iterator[dict[str, Any]]:
+    def stream(settings: Any, todo: list[Any], store: Any, _: Any) -> Iterator[dict[str, Any]]:
         sampler = Sampler(settings)
-        donors = {row["case_id"]: job._donor(row) for row in store.training_rows()}
-        for item in todo:
-            yield sampler.draw({"work": asdict(item), "donor": donors[item.case_id]})
+        for content in pool.contents(todo, store):
+            yield sampler.draw(content)
 
     patch.setattr(job, "connect", connect)
-    patch.setattr(job, "_rows", rows)
+    patch.setattr(pool, "stream", stream)

@@ -88,11 +88,8 @@ class Sampler:
         try:
             problem = self._draw_and_commit(item, donor)
         except Exception as error:
-            problem = self._give_up(
-                item,
-                _as_case_error(item.case_id, error),
-                retriable=not isinstance(error, FactoryError),
-            )
+            # Another driver may have committed it, and swept away what this one was writing.
+            problem = "" if self._lake.is_committed(item.work_id) else self._fail(item, error)
         return {
             "work_id": item.work_id,
             "committed": not problem,
@@ -214,6 +211,10 @@ class Sampler:
             "nodules": [nodule.as_row() for nodule in nodules],
             **quality.as_columns(),
         }
+
+    def _fail(self, item: WorkItem, error: Exception) -> str:
+        retriable = not isinstance(error, FactoryError)
+        return self._give_up(item, _as_case_error(item.case_id, error), retriable=retriable)
 
     def _give_up(
         self, item: WorkItem, error: Exception, *, retriable: bool, attempts: int = 1

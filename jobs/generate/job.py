@@ -5,44 +5,28 @@ run        items without a commit --> Ray Data --> pool of Sampler actors --> co
 publish    plan ⟕ commits ⟕ quarantine --> manifest.parquet, quarantine.parquet
 """
 
-import json
-import logging
 import uuid
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from datetime import datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
-from factory.errors import FactoryError, ModelError, StoreError, UsageError
-from factory.lake import MANIFEST, PLAN, QUARANTINE, Lake
+from factory.errors import ModelError, StoreError, UsageError
+from factory.lake import PLAN, Lake
 from factory.nodules.bank import embedded_bank, load_bank
 from jobs.amount import Amount
 from jobs.cases import CaseStore, open_case_store
 from jobs.claims import differences
-from jobs.cluster import Cluster, connect
-from jobs.console import progress, say
-from jobs.generate.actor import Sampler, SamplerSettings
+from jobs.cluster import connect
+from jobs.console import say
+from jobs.generate.actor import SamplerSettings
 from jobs.generate.config import GenerateConfig
 from jobs.generate.plan import PlanSettings, WorkItem, plan_id, plan_items, plan_rows
-from jobs.quarantine import publish_quarantine
-from manifests.read import mix_of
+from jobs.generate.pool import run_pool
+from jobs.generate.publish import GenerateResult, publish
 from manifests.schema import PLAN_SCHEMA
-from manifests.write import write_manifest, write_table
+from manifests.write import write_table
 from models.card import CARD_NAME, ModelCard, read_model_card
 
 FORMAT = 1
-
-
-@dataclass(frozen=True, slots=True)
-class GenerateResult:
-    """What a run left in the lake."""
-
-    manifest: str
-    num_real: int
-    num_synthetic: int
-    num_quarantined: int
-    synthetic_fraction: float
 
 
 def generate(
@@ -101,8 +85,8 @@ def generate(
                 device="cuda" if cluster.use_gpu(device) else "cpu",
                 run_id=uuid.uuid4().hex,
             )
-            _run(cluster, settings, todo, store, actors)
-    return _publish(lake, items, store)
+            run_pool(cluster, settings, todo, store, actors)
+    return publish(lake, items, store)
 
 
 def _open_model(model: Path, store: CaseStore) -> tuple[Path, ModelCard]:
@@ -194,106 +178,3 @@ def _todo(lake: Lake, items: list[WorkItem]) -> list[WorkItem]:
     if len(todo) < len(items):
         say(f"resuming: {len(items) - len(todo)} of {len(items)} items are done")
     return todo
-
-
-def _run(
-    cluster: Cluster,
-    settings: SamplerSettings,
-    todo: list[WorkItem],
-    store: CaseStore,
-    actors: int | None,
-) -> None:
-    use_gpu = settings.device == "cuda"
-    pool = _pool(cluster, settings.config, actors, len(todo), use_gpu=use_gpu)
-    say(f"generate: {pool['size']} sampler actors, one {'GPU' if use_gpu else 'CPU'} each")
-    quarantined = 0
-    with progress("generate", len(todo)) as tracker:
-        for done, row in enumerate(_rows(settings, todo, store, pool), start=1):
-            if not row["committed"]:
-                quarantined += 1
-                say(f"quarantined: {row['problem']}")
-            tracker.update(done, f"{quarantined} quarantined")
-
-
-def _pool(
-    cluster: Cluster,
-    config: GenerateConfig,
-    actors: int | None,
-    num_items: int,
-    *,
-    use_gpu: bool,
-) -> dict[str, Any]:
-    """Return the size of the pool and what each actor reserves."""
-    if use_gpu:
-        size = min(actors or int(cluster.num_gpus), num_items)
-        return {"size": size, "num_gpus": 1, "num_cpus": 1}
-    size = min(actors or max(1, int(cluster.num_cpus) // config.num_threads), num_items)
-    # All actors must fit at once: Ray Data waits for a pool that does not.
-    share = min(float(config.num_threads), cluster.num_cpus / size)
-    return {"size": size, "num_gpus": 0, "num_cpus": int(share * 100) / 100}
-
-
-def _rows(
-    settings: SamplerSettings, todo: list[WorkItem], store: CaseStore, pool: dict[str, Any]
-) -> Iterator[dict[str, Any]]:
-    """Stream the items through the pool; yields a small row as each one ends."""
-    import ray.data
-
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.actor_init_retry_on_errors = True
-    context.max_errored_blocks = 0
-    # A single volume may take hours on a CPU; a pool that never starts is found by its GPUs.
-    context.execution_no_progress_timeout_s = -1
-    donors = {row["case_id"]: _donor(row) for row in store.training_rows()}
-    items = [
-        {"item": json.dumps({"work": asdict(item), "donor": donors[item.case_id]})} for item in todo
-    ]
-    # One row a block: a crash then costs one item.
-    dataset = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
-        Sampler,
-        batch_size=1,
-        fn_constructor_args=(settings,),
-        compute=ray.data.ActorPoolStrategy(size=pool["size"]),
-        num_cpus=pool["num_cpus"],
-        num_gpus=pool["num_gpus"],
-    )
-    yield from dataset.iter_rows()
-
-
-def _donor(row: dict[str, Any]) -> dict[str, Any]:
-    keys = ("image_uri", "image_sha256", "layout_sha256", "shape", "spacing_mm", "affine")
-    return {key: row[key] for key in keys}
-
-
-def _publish(lake: Lake, items: list[WorkItem], store: CaseStore) -> GenerateResult:
-    committed = lake.committed_ids()
-    rows = [lake.committed_row(item.work_id) for item in items if item.work_id in committed]
-    quarantined = lake.quarantined_ids() - committed
-    lake.release(lake.quarantined_ids() & committed)
-    publish_quarantine(lake)
-    if items and not rows:
-        raise FactoryError(
-            f"lake {lake.url}: all {len(quarantined)} items were quarantined; expected at least one "
-            f"volume. The reasons are above and in {lake.storage.child(QUARANTINE)}."
-        )
-    lake.sweep({row["work_id"]: row["image_uri"] for row in rows})
-    manifest = lake.storage.child(MANIFEST)
-    synthetic = [{**row, "created_at": datetime.fromisoformat(row["created_at"])} for row in rows]
-    write_manifest([*_real_rows(store), *synthetic], manifest)
-    mix = mix_of(manifest)
-    return GenerateResult(
-        manifest=manifest,
-        num_real=mix.num_real,
-        num_synthetic=mix.num_synthetic,
-        num_quarantined=len(quarantined),
-        synthetic_fraction=mix.synthetic_fraction or 0.0,
-    )
-
-
-def _real_rows(store: CaseStore) -> Iterator[dict[str, Any]]:
-    """Yield the real rows with URIs that hold from the lake."""
-    for row in store.rows:
-        uris = {key: f"{store.url}/{row[key]}" for key in ("image_uri", "layout_uri")}
-        yield {**row, **uris}

@@ -189,9 +189,9 @@ def test_an_item_that_ends_its_actor_each_time_is_given_up(
     cases: Path, model_16: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The actor is killed by the item, as by a lack of memory; its neighbours are drawn."""
-    from jobs.generate import job
+    from jobs.generate import pool
 
-    monkeypatch.setattr(job, "Sampler", _deadly_sampler(tmp_path / "lake"))
+    monkeypatch.setattr(pool, "Sampler", _deadly_sampler(tmp_path / "lake"))
     result = draw(cases, model_16, tmp_path / "lake", Amount(count=4), actors=2)
 
     assert (result.num_synthetic, result.num_quarantined) == (3, 1)

@@ -94,6 +94,15 @@ def test_a_sweep_removes_the_losers_of_committed_items_and_nothing_else(lake):
     assert lake.count_attempts("a", "run") == 1
 
 
+def test_a_sweep_removes_what_an_item_that_was_given_up_left(lake):
+    write(lake, "a", "torn")
+    other = write(lake, "b", "x")
+    lake.start_attempt("a", "run")
+    assert lake.sweep({}, given_up={"a"}) == 1
+    assert [f"volumes/{name}" for name in lake.storage.names("volumes")] == [other]
+    assert lake.count_attempts("a", "run") == 0
+
+
 def test_sweeping_again_removes_nothing(lake):
     kept = write(lake, "a", "won")
     write(lake, "a", "lost")

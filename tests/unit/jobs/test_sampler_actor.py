@@ -17,7 +17,7 @@ from factory.layouts import BACKGROUND, NODULE, layout_channels
 from factory.storage import Storage
 from factory.volumes import Volume, read_volume, write_volume
 from jobs.cases import CaseStore, open_case_store
-from jobs.generate import actor, job
+from jobs.generate import actor, job, pool
 from jobs.generate.actor import Sampler, SamplerSettings
 from jobs.generate.config import GenerateConfig
 from jobs.generate.plan import WorkItem, plan_items
@@ -58,7 +58,7 @@ def items_of(store: CaseStore, model: Path, config: GenerateConfig = CONFIG) -> 
 
 
 def donor_of(store: CaseStore, case_id: str) -> dict[str, Any]:
-    return next(job._donor(row) for row in store.rows if row["case_id"] == case_id)
+    return next(pool.donor(row) for row in store.rows if row["case_id"] == case_id)
 
 
 class Bench:
@@ -335,6 +335,21 @@ def test_any_error_is_a_record_with_its_traceback_and_not_the_end(
     assert "raise OSError(28" in bench.reason("c0")["traceback_tail"]
     assert (bench.reason("c0")["error_class"], bench.reason("c0")["retriable"]) == ("OSError", True)
     assert bench.draw("c0")["committed"]
+
+
+def test_an_item_that_another_driver_committed_meanwhile_is_not_given_up(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other driver swept away what this one was still writing."""
+
+    def lose(*_: Any) -> None:
+        bench.lake.commit(bench.items["c0"].work_id, {"attempt": "theirs"})
+        raise FileNotFoundError("swept away")
+
+    monkeypatch.setattr(actor, "assess", lose)
+    row = bench.draw("c0")
+    assert (row["committed"], row["problem"]) == (True, "")
+    assert bench.lake.quarantined_ids() == set()
 
 
 def test_a_batch_from_ray_gives_a_small_row_an_item(bench: Bench) -> None:

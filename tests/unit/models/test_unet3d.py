@@ -160,3 +160,11 @@ def test_an_input_that_cannot_be_halved_often_enough_is_refused() -> None:
 
 
 GOLDEN_EPS = [-0.304042, 0.530180, 0.186509, 0.822063]
+
+
+def test_a_bottleneck_that_group_norm_would_erase_is_refused() -> None:
+    with pytest.raises(
+        ValueError, match=r"one voxel of 32 channels, which leaves one value a norm"
+    ):
+        UNet3DConfig(grid=16, base_channels=8)
+    UNet3DConfig(grid=16, base_channels=24)
