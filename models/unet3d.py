@@ -4,19 +4,13 @@ stem -> encoder levels (residual blocks, stride-2 convolution) -> bottleneck
      -> decoder levels (a skip into every block, trilinear upsampling) -> head
 """
 
-import math
 from dataclasses import dataclass
-from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.attention import attention
-
-_MAX_PERIOD = 1_000.0
-
-ModuleT = TypeVar("ModuleT", bound=nn.Module)
+from models.blocks import ResBlock, SelfAttention, group_norm, num_groups, step_embedding, zeroed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,7 +57,7 @@ class UNet3DConfig:
                 f"a positive multiple of {self.shrink}"
             )
         coarsest = self.level_channels[-1]
-        if self.grid == self.shrink and _num_groups(coarsest) == coarsest:
+        if self.grid == self.shrink and num_groups(coarsest) == coarsest:
             raise ValueError(
                 f"the bottleneck is one voxel of {coarsest} channels, which leaves one value a norm "
                 "group; give fewer levels or more channels"
@@ -124,8 +118,8 @@ class UNet3D(nn.Module):
         for level in reversed(range(len(widths))):
             channels_in = widths[min(level + 1, len(widths) - 1)]
             self.decoder.append(_DecoderLevel(config, level, channels_in, skips))
-        self.head_norm = _group_norm(widths[0])
-        self.head = _zeroed(nn.Conv3d(widths[0], 1, 3, padding=1))
+        self.head_norm = group_norm(widths[0])
+        self.head = zeroed(nn.Conv3d(widths[0], 1, 3, padding=1))
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         """Predict the noise in the first channel of `x`.
@@ -168,90 +162,27 @@ class UNet3D(nn.Module):
             )
 
 
-def step_embedding(t: Tensor, size: int) -> Tensor:
-    """Return the (B, size) float32 sinusoids of steps `t` (B,), cosines first.
-
-    A geometric series of periods from 2π towards 2π · 1000 steps, as in Lung-DDPM's code; guided
-    diffusion goes on to 2π · 10,000.
-    """
-    half = size // 2
-    exponents = torch.arange(half, dtype=torch.float32, device=t.device) / half
-    angles = t[:, None].float() * torch.exp(-math.log(_MAX_PERIOD) * exponents)
-    return torch.cat([angles.cos(), angles.sin()], dim=1)
-
-
-class _GroupNorm32(nn.GroupNorm):
-    """Group norm that computes in float32 whatever the activations are."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        weight, bias = self.weight.float(), self.bias.float()
-        return F.group_norm(x.float(), self.num_groups, weight, bias, self.eps).to(x.dtype)
-
-
-def _num_groups(channels: int) -> int:
-    return math.gcd(32, channels)
-
-
-def _group_norm(channels: int) -> _GroupNorm32:
-    return _GroupNorm32(_num_groups(channels), channels)
-
-
-def _zeroed(module: ModuleT) -> ModuleT:
-    for parameter in module.parameters():
-        nn.init.zeros_(parameter)
-    return module
-
-
-class _ResBlock(nn.Module):
-    def __init__(self, config: UNet3DConfig, channels_in: int, channels_out: int) -> None:
-        super().__init__()
-        self.norm1 = _group_norm(channels_in)
-        self.conv1 = nn.Conv3d(channels_in, channels_out, 3, padding=1)
-        self.step = nn.Linear(4 * config.base_channels, channels_out)
-        self.norm2 = _group_norm(channels_out)
-        self.dropout = nn.Dropout(config.dropout)
-        self.conv2 = _zeroed(nn.Conv3d(channels_out, channels_out, 3, padding=1))
-        same = channels_in == channels_out
-        self.skip = nn.Identity() if same else nn.Conv3d(channels_in, channels_out, 1)
-
-    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        h = self.conv1(F.silu(self.norm1(x)))
-        h = h + self.step(F.silu(embedding))[:, :, None, None, None]
-        h = self.conv2(self.dropout(F.silu(self.norm2(h))))
-        out: Tensor = self.skip(x) + h
-        return out
-
-
-class _SelfAttention(nn.Module):
-    def __init__(self, channels: int, num_heads: int) -> None:
-        super().__init__()
-        self.num_heads = num_heads
-        self.norm = _group_norm(channels)
-        self.qkv = nn.Conv1d(channels, 3 * channels, 1)
-        self.proj = _zeroed(nn.Conv1d(channels, channels, 1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Let every voxel of `x` (B, C, D, H, W) attend to all others; C = heads x K."""
-        qkv = self.qkv(self.norm(x).flatten(2)).unflatten(1, (3, self.num_heads, -1))
-        # Kernels want the channels of a head to be contiguous: (B, 3, heads, tokens, K).
-        q, k, v = qkv.transpose(-1, -2).contiguous().unbind(1)
-        h = attention(q, k, v).transpose(-1, -2).flatten(1, 2)
-        out: Tensor = x + self.proj(h).reshape(x.shape)
-        return out
-
-
 class _Block(nn.Module):
     def __init__(
         self, config: UNet3DConfig, level: int, channels_in: int, channels_out: int
     ) -> None:
         super().__init__()
-        self.res = _ResBlock(config, channels_in, channels_out)
+        self.res = _res_block(config, channels_in, channels_out)
         attends = level == config.attention_level
-        self.attention = _SelfAttention(channels_out, config.num_heads) if attends else None
+        self.attention = SelfAttention(channels_out, config.num_heads) if attends else None
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         x = self.res(x, embedding)
         return x if self.attention is None else self.attention(x)
+
+
+def _res_block(config: UNet3DConfig, channels_in: int, channels_out: int) -> ResBlock:
+    return ResBlock(
+        channels_in,
+        channels_out,
+        embedding_size=4 * config.base_channels,
+        dropout=config.dropout,
+    )
 
 
 class _EncoderLevel(nn.Module):
@@ -280,9 +211,9 @@ class _Bottleneck(nn.Module):
     def __init__(self, config: UNet3DConfig) -> None:
         super().__init__()
         width = config.level_channels[-1]
-        self.res1 = _ResBlock(config, width, width)
-        self.attention = _SelfAttention(width, config.num_heads)
-        self.res2 = _ResBlock(config, width, width)
+        self.res1 = _res_block(config, width, width)
+        self.attention = SelfAttention(width, config.num_heads)
+        self.res2 = _res_block(config, width, width)
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         out: Tensor = self.res2(self.attention(self.res1(x, embedding)), embedding)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -236,7 +237,9 @@ def test_a_driver_killed_half_way_and_run_again_ends_with_the_same_set(
     assert 3 <= len(half) < 12
     assert not (tmp_path / "lake" / MANIFEST).exists()
     ended = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert f"resuming: {len(half)} of 12 items are done" in ended.stderr
+    # The actors outlive their driver by a moment, and may finish what they were at.
+    (resumed,) = re.findall(r"resuming: (\d+) of 12 items are done", ended.stderr)
+    assert len(half) <= int(resumed) < 12
 
     generate(
         cases,

@@ -1,0 +1,102 @@
+"""What the U-Net is built of: group norm, residual block, self-attention, step embedding."""
+
+import math
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from models.attention import attention
+
+_MAX_PERIOD = 1_000.0
+
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
+
+
+def step_embedding(t: Tensor, size: int) -> Tensor:
+    """Return the (B, size) float32 sinusoids of steps `t` (B,), cosines first.
+
+    A geometric series of periods from 2π towards 2π · 1000 steps, as in Lung-DDPM's code; guided
+    diffusion goes on to 2π · 10,000.
+    """
+    half = size // 2
+    exponents = torch.arange(half, dtype=torch.float32, device=t.device) / half
+    angles = t[:, None].float() * torch.exp(-math.log(_MAX_PERIOD) * exponents)
+    return torch.cat([angles.cos(), angles.sin()], dim=1)
+
+
+class GroupNorm32(nn.GroupNorm):
+    """Group norm that computes in float32 whatever the activations are."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight, bias = self.weight.float(), self.bias.float()
+        return F.group_norm(x.float(), self.num_groups, weight, bias, self.eps).to(x.dtype)
+
+
+def num_groups(channels: int) -> int:
+    """Return 32, or the largest divisor of 32 and the width."""
+    return math.gcd(32, channels)
+
+
+def group_norm(channels: int) -> GroupNorm32:
+    """Return the group norm for a width."""
+    return GroupNorm32(num_groups(channels), channels)
+
+
+def zeroed(module: ModuleT) -> ModuleT:
+    """Set all parameters of a module to zero, and return it."""
+    for parameter in module.parameters():
+        nn.init.zeros_(parameter)
+    return module
+
+
+class ResBlock(nn.Module):
+    """Two convolutions, each after group norm and SiLU; the step embedding is added between.
+
+    Args:
+        channels_in: Of the input.
+        channels_out: Of the output; where it differs, a 1x1x1 convolution carries the input over.
+        embedding_size: Of the step embedding, (B, embedding_size).
+        dropout: Probability before the second convolution.
+    """
+
+    def __init__(
+        self, channels_in: int, channels_out: int, *, embedding_size: int, dropout: float
+    ) -> None:
+        super().__init__()
+        self.norm1 = group_norm(channels_in)
+        self.conv1 = nn.Conv3d(channels_in, channels_out, 3, padding=1)
+        self.step = nn.Linear(embedding_size, channels_out)
+        self.norm2 = group_norm(channels_out)
+        self.dropout = nn.Dropout(dropout)
+        self.conv2 = zeroed(nn.Conv3d(channels_out, channels_out, 3, padding=1))
+        same = channels_in == channels_out
+        self.skip = nn.Identity() if same else nn.Conv3d(channels_in, channels_out, 1)
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        h = self.conv1(F.silu(self.norm1(x)))
+        h = h + self.step(F.silu(embedding))[:, :, None, None, None]
+        h = self.conv2(self.dropout(F.silu(self.norm2(h))))
+        out: Tensor = self.skip(x) + h
+        return out
+
+
+class SelfAttention(nn.Module):
+    """Attention of every voxel to all others of a volume, added to its input."""
+
+    def __init__(self, channels: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.norm = group_norm(channels)
+        self.qkv = nn.Conv1d(channels, 3 * channels, 1)
+        self.proj = zeroed(nn.Conv1d(channels, channels, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Let every voxel of `x` (B, C, D, H, W) attend to all others; C = heads x K."""
+        qkv = self.qkv(self.norm(x).flatten(2)).unflatten(1, (3, self.num_heads, -1))
+        # Kernels want the channels of a head to be contiguous: (B, 3, heads, tokens, K).
+        q, k, v = qkv.transpose(-1, -2).contiguous().unbind(1)
+        h = attention(q, k, v).transpose(-1, -2).flatten(1, 2)
+        out: Tensor = x + self.proj(h).reshape(x.shape)
+        return out
