@@ -1,6 +1,5 @@
 """A mix has the asked share, and nobody in it who is held out."""
 
-import hashlib
 from decimal import Decimal
 from fractions import Fraction
 from itertools import pairwise
@@ -9,32 +8,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from manifest_rows import real, sha
 
 from manifests.errors import ManifestError
 from manifests.mix import mix, synthetic_count
 from manifests.read import mix_of
 from manifests.validate import validate
 from manifests.write import manifest_table, write_manifest
-
-
-def sha(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def real(case_id: str, **changes: object) -> dict[str, object]:
-    row: dict[str, object] = {
-        "kind": "real",
-        "split": "train",
-        "patient_id": f"patient-{case_id}",
-        "case_id": case_id,
-        "layout_origin": "none",
-        "image_uri": f"cases/{case_id}.ome.zarr",
-        "shape": (8, 8, 8),
-        "spacing_mm": [1.0, 1.0, 1.0],
-        "affine": [0.0] * 16,
-        "image_sha256": sha(case_id),
-    }
-    return row | changes
 
 
 def synthetic(donor: str, plan_index: int, **changes: object) -> dict[str, object]:

@@ -6,27 +6,12 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from manifest_rows import real
 
 from manifests.errors import ManifestError
 from manifests.read import MixCounts, mix_of, read_manifest, rebase_uris, resolve_uri
 from manifests.schema import PLAN_SCHEMA
 from manifests.write import manifest_table, write_manifest, write_table
-
-
-def real(case_id: str, **changes: object) -> dict[str, object]:
-    row: dict[str, object] = {
-        "kind": "real",
-        "split": "train",
-        "patient_id": f"patient of {case_id}",
-        "case_id": case_id,
-        "layout_origin": "none",
-        "image_uri": f"volumes/{case_id}.ome.zarr",
-        "shape": (8, 8, 8),
-        "spacing_mm": [1.0, 1.0, 1.0],
-        "affine": [0.0] * 16,
-        "image_sha256": "0" * 64,
-    }
-    return row | changes
 
 
 def test_a_missing_manifest_is_named(tmp_path: Path) -> None:

@@ -1,35 +1,14 @@
 """What is wrong with a manifest is said, with the volume that has it and what was expected."""
 
-import hashlib
-
 import pyarrow as pa
 import pytest
+from manifest_rows import real, sha
 
 from manifests.schema import MANIFEST_SCHEMA
 from manifests.validate import null_problems, validate
 from manifests.write import manifest_table
 
 NODULE = {"label": 2, "center_ras_mm": [1.0], "diameter_mm": 6.0, "volume_mm3": 113.0}
-
-
-def sha(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def real(case_id: str, **changes: object) -> dict[str, object]:
-    row: dict[str, object] = {
-        "kind": "real",
-        "split": "train",
-        "patient_id": f"patient-{case_id}",
-        "case_id": case_id,
-        "layout_origin": "none",
-        "image_uri": f"cases/{case_id}.ome.zarr",
-        "shape": (8, 8, 8),
-        "spacing_mm": [1.0, 1.0, 1.0],
-        "affine": [0.0] * 16,
-        "image_sha256": sha(case_id),
-    }
-    return row | changes
 
 
 def synthetic(donor: str, digit: str, **changes: object) -> dict[str, object]:
@@ -119,7 +98,7 @@ def test_a_patient_in_two_splits_is_named() -> None:
 
 def test_a_training_child_of_a_held_out_donor_is_a_leak() -> None:
     leak = f"volume {'a' * 32}: split is 'train', expected its donor's split, 'test'"
-    torn = "patient patient-T: found in test and train, expected one split"
+    torn = "patient patient of T: found in test and train, expected one split"
     found = problems(real("A"), real("T", split="test"), synthetic("T", "a"))
     assert found[1] == leak
     assert found[0].startswith(torn)
@@ -127,7 +106,7 @@ def test_a_training_child_of_a_held_out_donor_is_a_leak() -> None:
     # Another patient's name on the child does not hide it.
     hidden = problems(real("T", split="test"), synthetic("T", "a", patient_id="P"))
     assert hidden == [
-        f"volume {'a' * 32}: patient_id is 'P', expected its donor's patient_id, 'patient-T'",
+        f"volume {'a' * 32}: patient_id is 'P', expected its donor's patient_id, 'patient of T'",
         leak,
     ]
 

@@ -1,6 +1,5 @@
 """A manifest is written whole, sorted and checked, or not at all."""
 
-import hashlib
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -9,6 +8,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 import pytest
+from manifest_rows import real, sha
 
 from manifests.errors import ManifestError
 from manifests.read import MixCounts, mix_of, read_manifest, read_table
@@ -22,26 +22,6 @@ NODULE = {
     "volume_mm3": 448.9,
     "num_voxels": 511,
 }
-
-
-def sha(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def real(case_id: str, **changes: object) -> dict[str, object]:
-    row: dict[str, object] = {
-        "kind": "real",
-        "split": "train",
-        "patient_id": f"patient of {case_id}",
-        "case_id": case_id,
-        "layout_origin": "none",
-        "image_uri": f"cases/{case_id}.ome.zarr",
-        "shape": (128, 128, 128),
-        "spacing_mm": [2.5, 2.0, 2.0],
-        "affine": [-2.0, 0, 0, 90, 0, -2.0, 0, 80, 0, 0, 2.5, -300, 0, 0, 0, 1],
-        "image_sha256": sha(case_id),
-    }
-    return row | changes
 
 
 def synthetic(donor: str, plan_index: int, **changes: object) -> dict[str, object]:
@@ -71,7 +51,7 @@ def test_rows_come_back_as_they_were_written(path: Path) -> None:
     first, second = read_manifest(path).to_pylist()
     assert {key: second[key] for key in row} == {
         **row,
-        "shape": [128, 128, 128],
+        "shape": [8, 8, 8],
         "hu_window": [-1024.0, 600.0],
     }
     assert first["work_id"] is None
@@ -236,7 +216,7 @@ def test_a_manifest_with_a_problem_is_not_written_and_the_old_one_stays(path: Pa
 def test_a_table_of_another_tool_is_cast_and_its_missing_columns_filled(path: Path) -> None:
     table = pa.Table.from_pylist([real("A", affine=[1.0] * 16), real("B", affine=[0.0] * 16)])
     digest = write_manifest(table, path)
-    assert read_manifest(path)["shape"].to_pylist() == [[128, 128, 128]] * 2
+    assert read_manifest(path)["shape"].to_pylist() == [[8, 8, 8]] * 2
     assert digest == content_digest(manifest_table(table.to_pylist()))
     with pytest.raises(ManifestError, match=r"the table: steps is double, expected int32 .*2\.5"):
         manifest_table(table.append_column("steps", pa.array([2.0, 2.5])))
