@@ -124,27 +124,31 @@ class Lake:
         for item in items:
             self.storage.remove(f"quarantine/{item}.json")
 
-    def sweep(self, keep: Mapping[str, str], *, given_up: Collection[str] = ()) -> int:
+    def sweep(self, items: Collection[str]) -> int:
         """Remove volumes of attempts that lost or died, and the attempt records.
 
         Args:
-            keep: For each committed item, the path of its volume inside the folder.
-            given_up: Items that are quarantined: none of their volumes is kept.
+            items: Committed items. Volumes of others are left: another run may be
+                writing them.
 
         Returns:
-            How many volumes were removed. Those of other items are left: another run
-            may be writing them.
+            How many volumes were removed.
         """
         removed = 0
         for name in self.storage.names("volumes"):
             item = name.removesuffix(_SUFFIX).rsplit(".", 1)[0]
             path = f"volumes/{name}"
-            if item in given_up or keep.get(item, path) != path:
+            # Read anew: another run may have replaced the commit since the items were listed.
+            if item in items and self.committed_row(item)["image_uri"] != path:
                 self.storage.remove(path)
                 removed += 1
-        for item in (*keep, *given_up):
+        for item in items:
             self.storage.remove(f"attempts/{item}")
         return removed
+
+    def drop(self, item: str) -> None:
+        """Take back the commit of an item whose volume is gone or torn: it is to be made again."""
+        self.storage.remove(f"commits/{item}.json")
 
     def _record(self, folder: str, item: str) -> dict[str, Any]:
         relative = f"{folder}/{item}.json"

@@ -101,6 +101,13 @@ class Storage:
         """Make a folder and its parents."""
         self._fs.makedirs(self._path(relative), exist_ok=True)
 
+    def flush(self, relative: str) -> None:
+        """Bring a folder's files to the disk, before a record vouches for them."""
+        if self.is_local:
+            for folder, _, names in os.walk(self._path(relative)):
+                for path in (*(os.path.join(folder, name) for name in names), folder):
+                    _fsync(path)
+
     def zarr_store(self, relative: str, *, read_only: bool = False) -> Store:
         """Return the Zarr store of a group in this folder."""
         if self.is_local:
@@ -136,6 +143,14 @@ def _link(aside: str, path: str) -> None:
             f"{path}: found a file system without hard links ({error.strerror}); expected one that "
             "has them. Use a local disk, NFS, or a bucket by its URL instead of its mount."
         ) from error
+
+
+def _fsync(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _encode(content: Mapping[str, Any]) -> bytes:

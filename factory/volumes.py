@@ -100,6 +100,7 @@ def write_volume(storage: Storage, relative: str, volume: Volume, **attributes: 
         },
     )
     _write_array(layout, volume.layout, fill_value=_UNWRITTEN_LABEL)
+    storage.flush(relative)
 
 
 def read_volume(storage: Storage, relative: str) -> Volume:

@@ -26,6 +26,16 @@ class _Verbs(TyperGroup):
         except _USER_ERRORS as error:
             typer.echo(f"error: {' '.join(str(error).split())}", err=True)
             raise typer.Exit(getattr(error, "exit_code", 1)) from error
+        except OSError as error:
+            # A path, a permission, a full disk: nothing of ours, and the text says what.
+            if isinstance(error, BrokenPipeError):
+                raise
+            typer.echo(
+                f"error: {error}; expected a path that can be used. Check it, its permissions and the "
+                "free space.",
+                err=True,
+            )
+            raise typer.Exit(1) from error
         except KeyboardInterrupt as error:
             typer.echo("interrupted: the same command goes on where it was", err=True)
             raise typer.Exit(130) from error

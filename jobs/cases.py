@@ -15,6 +15,8 @@ class CaseStore:
     """The rows of a case store's manifest, all real."""
 
     url: str
+    ingest: dict[str, Any]
+    """How scans were brought to its grid: the `[ingest]` settings."""
     rows: list[dict[str, Any]]
 
     @property
@@ -23,8 +25,18 @@ class CaseStore:
         return int(self.rows[0]["shape"][0])
 
     def training_rows(self) -> list[dict[str, Any]]:
-        """Return the rows of the training split: the only ones to train on or to draw from."""
-        return [row for row in self.rows if row["split"] == "train"]
+        """Return the rows of the training split: the only ones to train on or to draw from.
+
+        Raises:
+            StoreError: There are none.
+        """
+        rows = [row for row in self.rows if row["split"] == "train"]
+        if not rows:
+            raise StoreError(
+                f"case store {self.url}: no case is in the training split; expected at least one. "
+                "Ingest more patients."
+            )
+        return rows
 
 
 def open_case_store(path: Path | str) -> CaseStore:
@@ -46,7 +58,8 @@ def open_case_store(path: Path | str) -> CaseStore:
             f"case store {lake.url}: found no {MANIFEST}; expected a finished ingest. Run `factory "
             "ingest` again: it does what is missing."
         )
-    return CaseStore(lake.url, read_manifest(lake.storage.child(MANIFEST)).to_pylist())
+    rows = read_manifest(lake.storage.child(MANIFEST)).to_pylist()
+    return CaseStore(lake.url, dict(identity["ingest"]), rows)
 
 
 def digest_of(row: dict[str, Any]) -> str:

@@ -3,10 +3,11 @@
 import logging
 import os
 import shutil
+import socket
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,12 @@ _TEMP_PREFIX = "factory-ray-"
 _OBJECT_STORE_BYTES = 512 * 2**20
 """Of a local cluster; volumes never pass through it."""
 
+_SECONDS_TO_ANSWER = 5.0
+
 LOCAL_CPUS: int | None = None
 """Logical CPUs of a local cluster; None takes the machine's."""
 
 _ENVIRONMENT = {
-    "RAY_AUTH_MODE": "token",
     "RAY_BACKEND_LOG_LEVEL": "fatal",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -30,8 +32,6 @@ _ENVIRONMENT = {
     # Tasks that ask for no GPU still see them, which Ray will make the default and warns of.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
-
-DEVICES = ("auto", "cpu", "cuda")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,17 +46,26 @@ class Cluster:
         """Tell whether a job runs on GPUs.
 
         Args:
-            device: `auto` takes a GPU where there is one.
+            device: `auto` takes a GPU where there is one that torch can use.
 
         Raises:
-            ClusterError: `cuda` was asked for and the cluster has no GPU.
+            ClusterError: `cuda` was asked for and is not there.
         """
-        if device == "cuda" and not self.num_gpus:
+        if device == "cpu":
+            return False
+        # Of a joined cluster this machine may be the only one without a GPU.
+        usable = not self.is_local or _torch_sees_a_gpu()
+        if device == "cuda" and not (self.num_gpus and usable):
+            found = "a torch without CUDA" if self.num_gpus else "no GPU"
             raise ClusterError(
-                f"device cuda: the Ray cluster has {self.num_cpus:g} CPUs and no GPU; expected at "
-                "least one GPU. Use --device cpu, or join a cluster that has one with --ray-address."
+                f"device cuda: the Ray cluster has {self.num_cpus:g} CPUs and {found}; expected at "
+                "least one GPU that torch can use. Use --device cpu, install torch for CUDA, or join a "
+                "cluster that has one with --ray-address."
             )
-        return device != "cpu" and self.num_gpus > 0
+        return self.num_gpus > 0 and usable
+
+
+_connected: Cluster | None = None
 
 
 @contextmanager
@@ -71,18 +80,21 @@ def connect(address: str | None = None) -> Iterator[Cluster]:
     Raises:
         ClusterError: The cluster cannot be started or reached.
     """
-    _set_environment()
+    global _connected
+    if _connected is not None:
+        yield _connected
+        return
+    _set_environment(is_local=address is None)
     import ray
 
-    if ray.is_initialized():
-        yield _describe(is_local=address is None)
-        return
     logging.getLogger("ray").setLevel(logging.ERROR)
     temp_dir = _make_temp_dir() if address is None else None
     try:
         _init(address, temp_dir)
-        yield _describe(is_local=address is None)
+        _connected = _describe(is_local=address is None)
+        yield _connected
     finally:
+        _connected = None
         ray.shutdown()
         if temp_dir:
             shutil.rmtree(temp_dir, ignore_errors=True)
@@ -125,16 +137,20 @@ def run_tasks(
             yield arguments, error
 
 
-def _set_environment() -> None:
+def _set_environment(*, is_local: bool) -> None:
     # Ray's core reads these when it is imported: later they would reach its daemons only, and a
     # driver without the daemons' authentication mode is turned away.
-    if "ray" not in sys.modules:
-        for key, value in _ENVIRONMENT.items():
-            os.environ.setdefault(key, value)
+    if "ray" in sys.modules:
+        return
+    for key, value in _ENVIRONMENT.items():
+        os.environ.setdefault(key, value)
+    if is_local:
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 
 def _init(address: str | None, temp_dir: Path | None) -> None:
     import ray
+    from ray.exceptions import RayError
 
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if temp_dir:
@@ -145,14 +161,30 @@ def _init(address: str | None, temp_dir: Path | None) -> None:
             "_temp_dir": str(temp_dir),
         }
     try:
-        with _native_stderr_muted():
+        if address:
+            _knock(address)
+        with _native_stderr_muted() if temp_dir else nullcontext():
             ray.init(address=address or "local", **options)
-    except (ConnectionError, OSError, RuntimeError, ValueError, TimeoutError) as error:
+    except (RayError, OSError, RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ClusterError(
             f"Ray cluster {address or '(local)'}: {reason}; expected a cluster that answers. Check "
-            "the address and that `ray status` works there, or leave --ray-address away."
+            "the address, that `ray status` works there, and RAY_AUTH_MODE and RAY_AUTH_TOKEN_PATH if "
+            "it asks for a token; or leave --ray-address away."
         ) from error
+
+
+def _knock(address: str) -> None:
+    """Fail within seconds where nothing listens: Ray itself would try for many minutes."""
+    host, separator, port = address.rpartition(":")
+    if separator and port.isdecimal() and "/" not in host:
+        socket.create_connection((host, int(port)), timeout=_SECONDS_TO_ANSWER).close()
+
+
+def _torch_sees_a_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import traceback
 from datetime import UTC, datetime
 from typing import Any
 
+from factory.errors import CaseError, FactoryError
 from factory.lake import QUARANTINE, Lake
 from manifests.schema import QUARANTINE_SCHEMA
 from manifests.write import write_table
@@ -49,6 +50,21 @@ def give_up(
             "seen_at": datetime.now(UTC).isoformat(),
         },
     )
+
+
+def as_case_error(case_id: str, error: Exception) -> CaseError:
+    """Return what to say of a case that an exception ended; the exception is kept as its cause."""
+    if isinstance(error, CaseError):
+        return error
+    text = str(error)
+    if not isinstance(error, FactoryError):
+        text = (
+            f"found {type(error).__name__}: {error}; expected none. Mend the cause and run again; the "
+            "traceback is in the quarantine record."
+        )
+    problem = CaseError(case_id, text)
+    problem.__cause__ = error
+    return problem
 
 
 def publish_quarantine(lake: Lake) -> None:

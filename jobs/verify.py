@@ -5,7 +5,8 @@ manifest ⟕ volumes          --> each sha256, and the reference outside the lun
 """
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,7 +17,25 @@ if TYPE_CHECKING:
     from factory.volumes import Volume
 
 
-def command(lake: options.LakeArgument = None) -> None:
+_OF_THE_REFERENCE = "its donor"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong with a lake."""
+
+    text: str
+    broken_item: str = ""
+    """The work id, where the item's own volume is gone, torn or another."""
+
+
+def command(
+    lake: options.LakeArgument = None,
+    drop_broken: Annotated[
+        bool,
+        typer.Option("--drop-broken", help="Take broken volumes out, for generate to draw again."),
+    ] = False,
+) -> None:
     """Check that a lake holds what was planned, whole.
 
     Every plan item is committed once or quarantined, every volume has the
@@ -32,11 +51,18 @@ def command(lake: options.LakeArgument = None) -> None:
     from jobs.workspace import path_of
 
     found = open_lake(path_of("lake", lake))
-    wrong = problems(found)
+    wrong = find_problems(found)
     for problem in wrong:
-        say(f"problem: {problem}")
+        say(f"problem: {problem.text}")
+    broken = sorted({problem.broken_item for problem in wrong} - {""})
+    if drop_broken:
+        for work_id in broken:
+            found.drop(work_id)
+        say(f"{len(broken)} volumes dropped. Next: the same factory generate again draws them")
+    elif wrong:
+        way_out = "--drop-broken, then the" if broken else "The"
+        say(f"{len(wrong)} problems. {way_out} same factory generate again makes what is missing")
     if wrong:
-        say(f"{len(wrong)} problems. The same factory generate again makes what is missing")
         raise typer.Exit(1)
     give(f"ok {found.url}")
 
@@ -47,7 +73,12 @@ def problems(lake: "Lake") -> list[str]:
     Raises:
         StoreError: The lake has no manifest yet.
     """
-    return [*_item_problems(lake), *_manifest_problems(lake)]
+    return [problem.text for problem in find_problems(lake)]
+
+
+def find_problems(lake: "Lake") -> list[Problem]:
+    """As `problems`, with the items whose volumes are broken."""
+    return [*map(Problem, _item_problems(lake)), *_manifest_problems(lake)]
 
 
 def _item_problems(lake: "Lake") -> Iterator[str]:
@@ -66,7 +97,7 @@ def _item_problems(lake: "Lake") -> Iterator[str]:
         yield f"item {work_id}: committed, but not in the plan"
 
 
-def _manifest_problems(lake: "Lake") -> Iterator[str]:
+def _manifest_problems(lake: "Lake") -> Iterator[Problem]:
     """Yield what is wrong with the manifest of a lake and the volumes that it names."""
     from concurrent.futures import ThreadPoolExecutor
 
@@ -83,11 +114,11 @@ def _manifest_problems(lake: "Lake") -> Iterator[str]:
             "generate` again."
         )
     table = read_manifest(path)
-    yield from validate(table)
+    yield from map(Problem, validate(table))
     rows = table.to_pylist()
     listed = {row["work_id"] for row in rows if row["kind"] == "synthetic"}
     for work_id in sorted(listed ^ lake.committed_ids()):
-        yield f"item {work_id}: in the manifest or committed, but not both"
+        yield Problem(f"item {work_id}: in the manifest or committed, but not both")
     donors = {row["case_id"]: row for row in rows if row["kind"] == "real"}
     with ThreadPoolExecutor() as pool, progress("verify", len(rows)) as tracker:
         checks = pool.map(lambda row: _volume_problem(path, row, donors), rows)
@@ -97,18 +128,30 @@ def _manifest_problems(lake: "Lake") -> Iterator[str]:
                 yield problem
 
 
-def _volume_problem(manifest: str, row: dict[str, Any], donors: dict[str, dict[str, Any]]) -> str:
+def _volume_problem(
+    manifest: str, row: dict[str, Any], donors: dict[str, dict[str, Any]]
+) -> Problem | None:
+    name, reference_problem = f"case {row['case_id']}, {row['work_id'] or 'real'}", ""
+    volume, problem = _readable(manifest, row)
+    if volume is not None:
+        problem = _row_problem(volume, row)
+        if not problem and row["kind"] == "synthetic":
+            problem = _reference_problem(manifest, volume, donors.get(row["case_id"]))
+            reference_problem = problem
+    if not problem:
+        return None
+    is_own = row["kind"] == "synthetic" and not reference_problem.startswith(_OF_THE_REFERENCE)
+    return Problem(f"{name}: {problem}", row["work_id"] if is_own else "")
+
+
+def _readable(manifest: str, row: dict[str, Any]) -> tuple["Volume | None", str]:
     from factory.errors import StoreError
     from jobs.lakes import read_row
 
     try:
-        volume = read_row(manifest, row)
-        problem = _row_problem(volume, row)
-        if not problem and row["kind"] == "synthetic":
-            problem = _reference_problem(manifest, volume, donors.get(row["case_id"]))
+        return read_row(manifest, row), ""
     except StoreError as error:
-        problem = str(error)
-    return f"case {row['case_id']}, {row['work_id'] or 'real'}: {problem}" if problem else ""
+        return None, str(error)
 
 
 def _row_problem(volume: "Volume", row: dict[str, Any]) -> str:
@@ -125,11 +168,12 @@ def _row_problem(volume: "Volume", row: dict[str, Any]) -> str:
 
 def _reference_problem(manifest: str, volume: "Volume", donor: dict[str, Any] | None) -> str:
     from factory.layouts import BACKGROUND
-    from jobs.lakes import read_row
 
     if donor is None:
-        return "its donor has no row in the manifest; expected one to compare it with"
-    reference = read_row(manifest, donor)
+        return f"{_OF_THE_REFERENCE} has no row in the manifest; expected one to compare with"
+    reference, problem = _readable(manifest, donor)
+    if reference is None:
+        return f"{_OF_THE_REFERENCE} cannot be read: {problem}"
     if reference.ct.shape != volume.ct.shape:
         return f"has shape {volume.ct.shape}, but its reference {reference.ct.shape}"
     outside = volume.layout == BACKGROUND

@@ -7,6 +7,7 @@ run = "runs/first"
 lake = "lakes/first"
 """
 
+import re
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,9 @@ from typing import Any
 from factory.errors import UsageError
 
 SETTINGS_FILE = "factory.toml"
+
+# A Path has one slash of the two.
+_URL = re.compile(r"^[a-z][a-z0-9+.-]+:/")
 
 _PATHS = ("cases", "run", "lake")
 
@@ -29,7 +33,13 @@ class Workspace:
 
 def path_of(name: str, given: Path | None) -> Path:
     """Return the path that a flag gave, else the workspace's, else `name` itself."""
-    return given if given is not None else Path(_read().paths.get(name, name))
+    path = given if given is not None else Path(_read().paths.get(name, name))
+    if _URL.match(str(path)):
+        raise UsageError(
+            f"{name} {path}: found a URL; expected a path that every node sees. Mount the bucket, or "
+            "copy it."
+        )
+    return path
 
 
 def recipe_of(given: str | None, default: str) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ def random_checkpoint(path: Path, *, seed: int, grid: int = 16) -> Path:
     """Write a checkpoint of a narrow network with random weights, so that every layer counts."""
     import torch
 
+    from factory.ingest.prepare import IngestConfig
     from models.checkpoint import save_checkpoint
     from models.schedule import NoiseSchedule, ScheduleConfig
     from models.unet3d import UNet3D, UNet3DConfig
@@ -50,7 +52,10 @@ def random_checkpoint(path: Path, *, seed: int, grid: int = 16) -> Path:
         path,
         denoiser,
         schedule=NoiseSchedule(ScheduleConfig(num_steps=20)),
-        preprocessing={"hu_window": [-1024.0, 600.0], "grid": grid},
+        preprocessing={
+            "hu_window": [-1024.0, 600.0],
+            "ingest": asdict(IngestConfig(grid=grid)),
+        },
         training={"step": 0},
     )
     return path
@@ -61,7 +66,7 @@ def make_case_store(path: Path, num_cases: int, *, grid: int = 16, bare: int = 0
     from factory.ingest.prepare import IngestConfig
     from factory.ingest.sources import find_cases
     from factory.lake import Lake
-    from jobs.ingest import job
+    from jobs.ingest import job, task
 
     scans = path.with_name(f"{path.name}-scans")
     for seed in range(num_cases):
@@ -69,7 +74,7 @@ def make_case_store(path: Path, num_cases: int, *, grid: int = 16, bare: int = 0
     lake, config = Lake(path), IngestConfig(grid=grid)
     split = job._claim(lake, config, None)
     for case in find_cases(scans, None).cases:
-        assert job.ingest_case(case, lake.url, config, "made") == ""
+        assert task.ingest_case(case, lake.url, config, "made") == ""
     job._publish(lake, split)
     return path
 

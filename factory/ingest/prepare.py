@@ -38,15 +38,19 @@ class IngestConfig:
     def __post_init__(self) -> None:
         if self.grid < 16 or self.grid % 16:
             raise RecipeError(
-                f"[ingest] grid: found {self.grid}; expected a multiple of 16, such as 64 or 128."
+                f"[ingest] grid: found {self.grid}; expected a multiple of 16. Take 64 or 128."
             )
         if self.field_of_view not in FIELDS_OF_VIEW:
             raise RecipeError(
                 f"[ingest] field_of_view: found {self.field_of_view!r}; expected one of "
                 f"{', '.join(FIELDS_OF_VIEW)}."
             )
-        if self.margin_mm < 0 or self.spacing_mm < 0:
-            raise RecipeError("[ingest] margin_mm and spacing_mm: expected 0 or more, in mm.")
+        for name in ("margin_mm", "spacing_mm"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise RecipeError(
+                    f"[ingest] {name}: found {getattr(self, name)}; expected 0 or more, in mm. Correct "
+                    "the recipe."
+                )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -44,7 +44,7 @@ class Findings:
     cases: list[SourceCase]
     rejects: list[CaseError]
     ignored: list[str]
-    """NIfTI files that match neither layout."""
+    """NIfTI files that match neither layout, and folders below that cannot be read."""
 
 
 def find_cases(source: Path, patients: Mapping[str, str] | None = None) -> Findings:
@@ -57,7 +57,8 @@ def find_cases(source: Path, patients: Mapping[str, str] | None = None) -> Findi
     Raises:
         FactoryError: The folder cannot be read, or holds no NIfTI file.
     """
-    files = sorted(_nifti_files(source))
+    unreadable: list[str] = []
+    files = sorted(_nifti_files(source, unreadable))
     if not files:
         raise FactoryError(
             f"source {source}: found no .nii or .nii.gz file; expected NAME_ct.nii.gz beside "
@@ -71,7 +72,7 @@ def find_cases(source: Path, patients: Mapping[str, str] | None = None) -> Findi
         for name in sorted(found.cts)
         if name not in rejected
     ]
-    return Findings(cases=cases, rejects=rejects, ignored=found.ignored)
+    return Findings(cases=cases, rejects=rejects, ignored=found.ignored + unreadable)
 
 
 def read_patients(path: Path) -> dict[str, str]:
@@ -120,14 +121,16 @@ class _Files:
     ignored: list[str] = field(default_factory=list)
 
 
-def _nifti_files(source: Path) -> Iterator[Path]:
-    def fail(error: OSError) -> None:
-        raise FactoryError(
-            f"source {error.filename}: found {error.strerror}; expected a folder that can be read. "
-            "Check the path and its permissions."
-        ) from error
+def _nifti_files(source: Path, unreadable: list[str]) -> Iterator[Path]:
+    def note(error: OSError) -> None:
+        if Path(error.filename) == source:
+            raise FactoryError(
+                f"source {source}: found {error.strerror}; expected a folder that can be read. Check "
+                "the path and its permissions."
+            ) from error
+        unreadable.append(f"{error.filename} ({error.strerror})")
 
-    for folder, folders, names in os.walk(source, onerror=fail, followlinks=True):
+    for folder, folders, names in os.walk(source, onerror=note, followlinks=True):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in names:
             if _NIFTI.search(name) and not name.startswith("."):
@@ -138,7 +141,7 @@ def _sort_files(files: Iterable[Path]) -> _Files:
     found, others = _Files(), []
     for file in files:
         stem = _NIFTI.sub("", file.name)
-        if file.parent.name == "CT":
+        if file.parent.name == "CT" and (file.parent.with_name("SEG")).is_dir():
             found.cts[stem].append(file)
         elif file.parent.name == "SEG":
             found.segs[stem].append(file)

@@ -12,7 +12,9 @@ def command(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for all that is made.")] = Path(
         "demo"
     ),
-    recipe: options.Recipe = None,
+    recipe: Annotated[
+        str, typer.Option(metavar="NAME|FILE", help="A recipe with small settings.")
+    ] = "demo",
     ray_address: options.RayAddress = None,
 ) -> None:
     """Take phantom scans through every verb.
@@ -27,7 +29,6 @@ def command(
     """
     from jobs.console import give
     from jobs.demo.job import demo
-    from jobs.workspace import recipe_of
 
-    for line in demo(out, recipe_of(recipe, "demo"), ray_address=ray_address):
+    for line in demo(out, recipe, ray_address=ray_address):
         give(line)

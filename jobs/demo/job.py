@@ -32,6 +32,7 @@ from jobs.train.job import train
 from jobs.workspace import SETTINGS_FILE
 from manifests.read import read_manifest
 
+_MARKER = ".factory-demo"
 _PICTURED = 3
 
 
@@ -47,6 +48,11 @@ class DemoConfig:
 
     ratio: float = 0.25
     """Synthetic share of the mixed set."""
+
+    def __post_init__(self) -> None:
+        if self.num_patients < 1:
+            raise ValueError(f"num_patients is {self.num_patients}; it must be at least 1")
+        Amount(ratio=self.ratio)
 
 
 def demo(out: Path, recipe_name: str, *, ray_address: str | None = None) -> Iterator[str]:
@@ -85,17 +91,17 @@ def demo(out: Path, recipe_name: str, *, ray_address: str | None = None) -> Iter
 
 
 def _claim(out: Path, recipe_name: str) -> None:
-    settings = out / SETTINGS_FILE
-    if out.is_dir() and any(out.iterdir()) and not settings.exists():
+    if out.is_dir() and any(out.iterdir()) and not (out / _MARKER).exists():
         raise UsageError(
             f"--out {out}: found a folder with other things in it; expected none, an empty one or an "
             "earlier demo. Choose another."
         )
     out.mkdir(parents=True, exist_ok=True)
+    (out / _MARKER).touch()
     # From the folder itself, where `factory` is called next, a relative path leads elsewhere.
     is_file = recipe_name not in recipe_names()
     name = Path(recipe_name).resolve().as_posix() if is_file else recipe_name
-    settings.write_text(f"recipe = {json.dumps(name)}\n", encoding="utf-8")
+    (out / SETTINGS_FILE).write_text(f"recipe = {json.dumps(name)}\n", encoding="utf-8")
 
 
 def _draw_scans(scans: Path, config: DemoConfig) -> None:

@@ -6,6 +6,7 @@ It never raises for an item: an exception is a quarantine record and a row that 
 """
 
 import json
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,8 +33,9 @@ from factory.storage import Storage
 from factory.volumes import Volume, read_volume, write_volume
 from jobs.generate.config import GenerateConfig
 from jobs.generate.plan import WorkItem, layout_seed
-from jobs.quarantine import give_up
+from jobs.quarantine import as_case_error, give_up
 from models.aas import aas_sample
+from models.attention import attention_backend
 from models.checkpoint import load_checkpoint
 
 _CASES_IN_MEMORY = 4
@@ -65,6 +67,7 @@ class Sampler:
 
     def __init__(self, settings: SamplerSettings) -> None:
         torch.set_num_threads(settings.config.num_threads)
+        _make_deterministic()
         self._settings = settings
         self._device = torch.device(settings.device)
         self._checkpoint = load_checkpoint(
@@ -87,6 +90,10 @@ class Sampler:
         start = time.monotonic()
         try:
             problem = self._draw_and_commit(item, donor)
+        except torch.AcceleratorError:
+            # The CUDA context is poisoned, and every further item would fail: Ray starts another
+            # actor, and the attempt records end it for an item that does this each time.
+            os._exit(1)
         except Exception as error:
             # Another driver may have committed it, and swept away what this one was writing.
             problem = "" if self._lake.is_committed(item.work_id) else self._fail(item, error)
@@ -106,7 +113,7 @@ class Sampler:
             error = CaseError(
                 item.case_id,
                 f"work item {item.work_id} ended its process {died} times; expected a volume. Give the "
-                "actor more memory, or leave the case out; then --retry-quarantined.",
+                "actor more memory and run again, or leave the case out.",
             )
             return self._give_up(item, error, attempts=died, retriable=True)
         attempt = self._lake.start_attempt(item.work_id, settings.run_id)
@@ -214,7 +221,7 @@ class Sampler:
 
     def _fail(self, item: WorkItem, error: Exception) -> str:
         retriable = not isinstance(error, FactoryError)
-        return self._give_up(item, _as_case_error(item.case_id, error), retriable=retriable)
+        return self._give_up(item, as_case_error(item.case_id, error), retriable=retriable)
 
     def _give_up(
         self, item: WorkItem, error: Exception, *, retriable: bool, attempts: int = 1
@@ -238,23 +245,26 @@ def _noise(seed: int) -> Callable[[tuple[int, ...]], Tensor]:
     return lambda shape: torch.randn(shape, generator=generator)
 
 
-def _as_case_error(case_id: str, error: Exception) -> Exception:
-    if isinstance(error, CaseError):
-        return error
-    text = (
-        f"found {type(error).__name__}: {error}; expected a volume. Mend the cause, then run with "
-    )
-    text += "--retry-quarantined."
-    problem = CaseError(case_id, str(error) if isinstance(error, FactoryError) else text)
-    problem.__cause__ = error
-    return problem
-
-
 def _device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 
 def _environment(device: torch.device, num_threads: int) -> str:
     """Return what can move the last bit of a voxel without being part of the plan."""
-    cuda = f" cuda {torch.version.cuda}" if device.type == "cuda" else f" threads {num_threads}"
-    return f"torch {torch.__version__} {_device_name(device)}{cuda}"
+    parts = [f"torch {torch.__version__}", _device_name(device), attention_backend()]
+    if device.type == "cuda":
+        parts += [
+            f"cuda {torch.version.cuda}",
+            f"cudnn {torch.backends.cudnn.version()}",  # type: ignore[no-untyped-call]
+            f"tf32 {torch.backends.cudnn.allow_tf32}",
+        ]
+    else:
+        parts.append(f"threads {num_threads}")
+    return ", ".join(parts)
+
+
+def _make_deterministic() -> None:
+    """Choose kernels by name and not by the clock: the same item, the same voxels."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True

@@ -6,8 +6,10 @@ publish    plan ⟕ commits ⟕ quarantine --> manifest.parquet, quarantine.parq
 """
 
 import uuid
+from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from factory.errors import ModelError, StoreError, UsageError
 from factory.lake import PLAN, Lake
@@ -24,7 +26,8 @@ from jobs.generate.pool import run_pool
 from jobs.generate.publish import GenerateResult, publish
 from manifests.schema import PLAN_SCHEMA
 from manifests.write import write_table
-from models.card import CARD_NAME, ModelCard, read_model_card
+from models.card import CARD_NAME, ModelCard
+from models.checkpoint import load_checkpoint
 
 FORMAT = 1
 
@@ -64,12 +67,11 @@ def generate(
     store = open_case_store(cases)
     checkpoint, card = _open_model(model, store)
     shared = _shared(card, config, nodules, seed)
-    items = plan_items(store.training_rows(), shared, _count(store, amount))
+    items = plan_items(store.training_rows(), shared, amount.of(len(store.training_rows())))
     lake = Lake(out)
-    _claim(lake, items, shared, store, amount)
-    if retry_quarantined:
-        lake.release(lake.quarantined_ids())
-    todo = _todo(lake, items)
+    claim = _claim_for(items, shared, store, amount)
+    _check(lake.identity(), claim, lake)
+    todo = _todo(lake, items, retry_quarantined=retry_quarantined)
     if todo:
         with connect(ray_address) as cluster:
             settings = SamplerSettings(
@@ -85,7 +87,9 @@ def generate(
                 device="cuda" if cluster.use_gpu(device) else "cpu",
                 run_id=uuid.uuid4().hex,
             )
+            _write_plan(lake, claim, items)
             run_pool(cluster, settings, todo, store, actors)
+    _write_plan(lake, claim, items)
     return publish(lake, items, store)
 
 
@@ -97,12 +101,18 @@ def _open_model(model: Path, store: CaseStore) -> tuple[Path, ModelCard]:
             "`factory train` that reached its last step, or a checkpoint. Train first, or name it "
             "with --model."
         )
-    card = read_model_card(checkpoint)
+    # Weights that are torn are better found here than by every actor.
+    card = load_checkpoint(checkpoint).card
     if card.unet.grid != store.grid:
         raise ModelError(
             f"model {model}: its grid is {card.unet.grid}^3, but case store {store.url} has "
             f"{store.grid}^3; expected one grid. Ingest with --grid {card.unet.grid}, or train on "
             "these cases."
+        )
+    if changed := differences(cast("dict[str, Any]", card.preprocessing["ingest"]), store.ingest):
+        raise ModelError(
+            f"model {model}: its training cases were ingested with other settings than case store "
+            f"{store.url} ({'; '.join(changed)}); expected the same. Ingest the cases anew."
         )
     return checkpoint, card
 
@@ -132,39 +142,42 @@ def _window(card: ModelCard) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _count(store: CaseStore, amount: Amount) -> int:
-    num_real = len(store.training_rows())
-    if not num_real:
-        raise StoreError(
-            f"case store {store.url}: no case is in the training split; expected at least one. Ingest "
-            "more patients."
-        )
-    return amount.of(num_real)
-
-
-def _claim(
-    lake: Lake, items: list[WorkItem], shared: PlanSettings, store: CaseStore, amount: Amount
-) -> None:
-    """Write the plan unless there is one, and refuse a lake that holds another."""
-    wanted = {
+def _claim_for(
+    items: list[WorkItem], shared: PlanSettings, store: CaseStore, amount: Amount
+) -> dict[str, Any]:
+    """Return what `dataset.json` says of a lake with this plan."""
+    return {
         "kind": "lake",
         "format": FORMAT,
         "plan_id": plan_id(items),
         "planned": len(items),
         "asked": amount.given(),
-        "settings": shared.as_json(),
+        "settings": {
+            **shared.as_json(),
+            "bank": shared.bank_digest,
+            "placement": asdict(shared.config.placement),
+        },
         "cases": store.url,
+        "versions": {name: version(name) for name in ("ct-factory", "torch", "ray", "zarr")},
     }
-    found = lake.claim(wanted)
-    if found.get("plan_id") != wanted["plan_id"]:
-        compared = ("kind", "planned", "settings")
-        was, now = ({key: side.get(key) for key in compared} for side in (found, wanted))
-        changed = differences(was, now)
-        raise StoreError(
-            f"lake {lake.url}: holds another plan ({'; '.join(changed) or 'of other cases'}); "
-            "expected the same cases, model, recipe and amount. Choose another --out, or repeat what "
-            "the lake was made with."
-        )
+
+
+def _check(found: dict[str, Any] | None, claim: dict[str, Any], lake: Lake) -> None:
+    """Refuse a lake that holds another plan."""
+    if found is None or found.get("plan_id") == claim["plan_id"]:
+        return
+    compared = ("kind", "planned", "settings")
+    was, now = ({key: side.get(key) for key in compared} for side in (found, claim))
+    changed = "; ".join(differences(was, now)) or "of other cases"
+    raise StoreError(
+        f"lake {lake.url}: holds another plan ({changed}); expected the same cases, model, recipe and "
+        "amount. Choose another --out, or repeat what the lake was made with."
+    )
+
+
+def _write_plan(lake: Lake, claim: dict[str, Any], items: list[WorkItem]) -> None:
+    """Write identity and plan unless they are there; of two drivers, one writes the identity."""
+    _check(lake.claim(claim), claim, lake)
     if not lake.storage.exists(PLAN):
         import pyarrow as pa
 
@@ -172,9 +185,20 @@ def _claim(
         write_table(table, lake.storage.child(PLAN))
 
 
-def _todo(lake: Lake, items: list[WorkItem]) -> list[WorkItem]:
-    ended = lake.committed_ids() | lake.quarantined_ids()
-    todo = [item for item in items if item.work_id not in ended]
+def _todo(lake: Lake, items: list[WorkItem], *, retry_quarantined: bool) -> list[WorkItem]:
+    """Return the items to draw: those that are not committed, nor given up for good.
+
+    What a full disk, a killed actor or a bug gave up is tried again by itself.
+    """
+    again = [
+        record["item_id"]
+        for record in lake.quarantined()
+        if retry_quarantined or record["retriable"]
+    ]
+    lake.release(again)
+    committed, given_up = lake.committed_ids(), lake.quarantined_ids()
+    todo = [item for item in items if item.work_id not in committed | given_up]
     if len(todo) < len(items):
-        say(f"resuming: {len(items) - len(todo)} of {len(items)} items are done")
+        done = sum(item.work_id in committed for item in items)
+        say(f"resuming: {done} of {len(items)} items are done, {len(todo)} to draw")
     return todo

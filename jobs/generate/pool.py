@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from factory.errors import ClusterError
 from jobs.cases import CaseStore
 from jobs.cluster import Cluster
 from jobs.console import progress, say
@@ -64,11 +65,9 @@ def pool_for(
     """Return the pool for a number of items: all of it fits at once, for Ray waits otherwise."""
     if use_gpu:
         size = min(actors or int(cluster.num_gpus), num_items)
-        if cluster.is_local and size > cluster.num_gpus:
+        if size > cluster.num_gpus:
             size = int(cluster.num_gpus)
-            say(
-                f"warning: --actors {actors}, but this machine has {size} GPUs; one actor takes one"
-            )
+            say(f"warning: --actors {actors}, but the cluster has {size} GPUs; one actor takes one")
         return Pool(size=size, num_cpus=1, num_gpus=1)
     size = min(actors or max(1, int(cluster.num_cpus) // config.num_threads), num_items)
     share = min(float(config.num_threads), cluster.num_cpus / size)
@@ -80,12 +79,14 @@ def stream(
 ) -> Iterator[dict[str, Any]]:
     """Stream items through the pool; yields the row of `Sampler.draw` as each one ends."""
     import ray.data
+    from ray.exceptions import RayError
 
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.actor_init_retry_on_errors = True
     context.max_errored_blocks = 0
+    context.max_consecutive_actor_init_deaths = 5
     # A volume may take hours on a CPU, so a silent half hour is no sign of a hang.
     context.execution_no_progress_timeout_s = -1
     items = [{"item": json.dumps(content)} for content in contents(todo, store)]
@@ -98,7 +99,14 @@ def stream(
         num_cpus=pool.num_cpus,
         num_gpus=pool.num_gpus,
     )
-    yield from dataset.iter_rows()
+    try:
+        yield from dataset.iter_rows()
+    except RayError as error:
+        reason = " ".join(str(error.__cause__ or error).split())[-300:]
+        raise ClusterError(
+            f"the sampler pool ended ({type(error).__name__}: {reason}); expected every actor to load "
+            "the model and go on. Mend the cause and run the same command again: finished volumes stay."
+        ) from error
 
 
 def contents(todo: list[WorkItem], store: CaseStore) -> Iterator[dict[str, Any]]:

@@ -44,7 +44,7 @@ def publish(lake: Lake, items: list[WorkItem], store: CaseStore) -> GenerateResu
             f"lake {lake.url}: all {len(quarantined)} items were quarantined; expected at least one "
             f"volume. The reasons are above and in {lake.storage.child(QUARANTINE)}."
         )
-    lake.sweep({row["work_id"]: row["image_uri"] for row in rows}, given_up=quarantined)
+    lake.sweep([row["work_id"] for row in rows])
     manifest = lake.storage.child(MANIFEST)
     synthetic = [{**row, "created_at": datetime.fromisoformat(row["created_at"])} for row in rows]
     write_manifest([*_real_rows(store), *synthetic], manifest)

@@ -7,28 +7,23 @@ find_cases --> Ray task a case: prepare_case -> volume, commit --> manifest.parq
 import uuid
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from factory.digests import digest_json, sha256_of_file
 from factory.errors import CaseError, FactoryError, StoreError
-from factory.ingest.prepare import IngestConfig, PreparedCase, prepare_case
+from factory.ingest.prepare import IngestConfig
 from factory.ingest.sources import SourceCase, find_cases, read_patients
 from factory.lake import MANIFEST, QUARANTINE, Lake
-from factory.nodules.measure import measure_nodules
-from factory.volumes import Volume, write_volume
 from jobs.claims import differences
 from jobs.cluster import connect, run_tasks
 from jobs.console import progress, say
+from jobs.ingest.task import INPUT_DIGEST, ingest_case
 from jobs.quarantine import give_up, publish_quarantine
 from manifests.split import SplitFractions, assign_splits, too_few_patients
 from manifests.write import write_manifest
 
 FORMAT = 1
-
-_INPUT_DIGEST = "input_digest"
-"""Key of a commit marker, beside the manifest's columns: tells whether the files have changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +71,9 @@ def ingest(
         say(f"quarantined: {reject}")
     _ingest_all(findings.cases, lake, config, run_id, ray_address)
     num_cases = _publish(lake, split)
+    # Another ingest may have committed cases, and published, while this one wrote the manifest.
+    while num_cases != len(lake.committed_ids()):
+        num_cases = _publish(lake, split)
     asked = {case.case_id for case in findings.cases}
     asked |= {reject.case_id for reject in findings.rejects}
     num_quarantined = len(asked & lake.quarantined_ids())
@@ -85,28 +83,6 @@ def ingest(
             f"that is whole. The reasons are above and in {lake.storage.child(QUARANTINE)}."
         )
     return IngestResult(num_cases, num_quarantined, lake.storage.child(MANIFEST))
-
-
-def ingest_case(source: SourceCase, lake_url: str, config: IngestConfig, run_id: str) -> str:
-    """Bring one case into the store, as a Ray task; return why it was quarantined, or nothing."""
-    lake = Lake(lake_url)
-    try:
-        if not _is_current(source, lake):
-            _commit(prepare_case(source, config), source, lake, run_id)
-    except Exception as error:
-        problem = _as_case_error(source.case_id, error)
-        give_up(
-            lake,
-            source.case_id,
-            source.case_id,
-            "ingest",
-            problem,
-            run_id=run_id,
-            retriable=not isinstance(error, FactoryError),
-        )
-        return str(problem)
-    lake.release([source.case_id])
-    return ""
 
 
 def _claim(lake: Lake, config: IngestConfig, split: SplitFractions | None) -> SplitFractions:
@@ -144,7 +120,7 @@ def _ingest_all(
         for done, ((case, *_), outcome) in enumerate(ended, start=1):
             problem = outcome
             if isinstance(outcome, Exception):
-                lost = _lost_worker(case.case_id, outcome)
+                lost = _lost(case.case_id, outcome)
                 give_up(
                     lake,
                     case.case_id,
@@ -161,99 +137,27 @@ def _ingest_all(
             tracker.update(done, f"{quarantined} quarantined")
 
 
-def _lost_worker(case_id: str, error: Exception) -> CaseError:
+def _lost(case_id: str, error: Exception) -> FactoryError:
+    """Return what to say of a case whose task Ray could not bring to its end."""
+    from ray.exceptions import NodeDiedError, OutOfMemoryError, WorkerCrashedError
+
+    if isinstance(error, OutOfMemoryError | WorkerCrashedError | NodeDiedError):
+        return CaseError(
+            case_id,
+            f"its worker process ended ({type(error).__name__}); expected it to finish. A scan larger "
+            "than the memory does this: crop or downsample it.",
+        )
+    reason = " ".join(str(error).split())[-300:]
     return CaseError(
         case_id,
-        f"its worker process ended ({type(error).__name__}); expected it to finish. A scan larger "
-        "than the memory does this: crop or downsample it.",
+        f"its task failed outside the case ({type(error).__name__}: {reason}); expected a node that "
+        "has this package, and a store that can be written. Mend it and run again.",
     )
-
-
-def _as_case_error(case_id: str, error: Exception) -> FactoryError:
-    if isinstance(error, FactoryError):
-        return error
-    problem = CaseError(
-        case_id,
-        f"found {type(error).__name__}: {error}; expected a scan that can be prepared. Please report "
-        "it, with the traceback in the quarantine record.",
-    )
-    problem.__cause__ = error
-    return problem
-
-
-def _is_current(source: SourceCase, lake: Lake) -> bool:
-    """Tell whether the store's case of this id was made from these very files.
-
-    Raises:
-        CaseError: It was made from another scan.
-    """
-    try:
-        row = lake.committed_row(source.case_id)
-    except FileNotFoundError:
-        return False
-    if row["source_uri"] != _source_uri(source):
-        raise CaseError(
-            source.case_id,
-            f"found {source.ct}, but the store has a case of this id from {row['source_uri']}; "
-            "expected each id once. Rename one of them, or use another --out.",
-        )
-    return bool(row[_INPUT_DIGEST] == _input_digest(source))
-
-
-def _commit(prepared: PreparedCase, source: SourceCase, lake: Lake, run_id: str) -> None:
-    case = prepared.case
-    attempt = lake.start_attempt(case.case_id, run_id)
-    path = lake.volume_path(case.case_id, attempt)
-    volume = Volume(ct=case.ct, layout=case.layout, affine=case.affine)
-    write_volume(lake.storage, path, volume, kind="real", case_id=case.case_id)
-    row = _row(prepared, source, path)
-    run = {"run_id": run_id, "attempt": attempt, "created_at": datetime.now(UTC).isoformat()}
-    lake.replace_commit(case.case_id, {**row, **run, _INPUT_DIGEST: _input_digest(source)})
-
-
-def _row(prepared: PreparedCase, source: SourceCase, path: str) -> dict[str, Any]:
-    case = prepared.case
-    nodules = measure_nodules(case.layout, case.affine)
-    return {
-        "kind": "real",
-        "patient_id": case.patient_id,
-        "case_id": case.case_id,
-        "layout_id": case.layout_sha256[:32],
-        "layout_origin": "annotated" if nodules else "none",
-        "image_uri": path,
-        "layout_uri": f"{path}/labels/layout",
-        "shape": list(case.ct.shape),
-        "spacing_mm": list(case.spacing_mm),
-        "affine": case.affine.ravel().tolist(),
-        "image_sha256": case.image_sha256,
-        "layout_sha256": case.layout_sha256,
-        "source_uri": _source_uri(source),
-        "source_sha256": sha256_of_file(source.ct),
-        "source_shape": list(prepared.source_shape),
-        "source_affine": prepared.source_affine.ravel().tolist(),
-        "nodules": [nodule.as_row() for nodule in nodules],
-        "notes": prepared.notes,
-    }
 
 
 def _manifest_row(committed: dict[str, Any], split: str) -> dict[str, Any]:
-    row = {key: value for key, value in committed.items() if key != _INPUT_DIGEST}
+    row = {key: value for key, value in committed.items() if key != INPUT_DIGEST}
     return {**row, "split": split, "created_at": datetime.fromisoformat(row["created_at"])}
-
-
-def _input_digest(source: SourceCase) -> str:
-    """Return a digest of all that a case is made from: its files, their roles, its patient."""
-    roles = {
-        "lung": source.lung,
-        "nodule": source.nodule,
-        "labels": [*filter(None, [source.labels])],
-    }
-    files = {role: [sha256_of_file(path) for path in paths] for role, paths in roles.items()}
-    return digest_json({"ct": sha256_of_file(source.ct), "patient": source.patient_id, **files})
-
-
-def _source_uri(source: SourceCase) -> str:
-    return str(Path(source.ct).resolve())
 
 
 def _publish(lake: Lake, split: SplitFractions) -> int:
@@ -267,7 +171,7 @@ def _publish(lake: Lake, split: SplitFractions) -> int:
         say(f"warning: {len(patients)} patients are too few to split; all cases are for training")
     splits = assign_splits(patients, split)
     _warn_of_twins(rows)
-    lake.sweep({row["case_id"]: row["image_uri"] for row in rows})
+    lake.sweep([row["case_id"] for row in rows])
     write_manifest(
         [_manifest_row(row, splits[row["patient_id"]]) for row in rows],
         lake.storage.child(MANIFEST),

@@ -19,13 +19,19 @@ class EmaConfig:
     update_every: int = 10
     """Average at steps that are multiples of this."""
 
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.decay <= 1.0:
+            raise ValueError(f"decay is {self.decay}; it must lie in [0, 1]")
+        if self.update_every < 1:
+            raise ValueError(f"update_every is {self.update_every}; it must be at least 1")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainConfig:
     """Settings of the `train` job; the defaults are the paper's."""
 
     steps: int = 100_000
-    """Optimizer steps. The only setting that may change when a run goes on."""
+    """Optimizer steps. A run may go on to more of them; what makes the model may not change."""
 
     batch_size: int = 1
     """Volumes a step, over all workers together."""

@@ -8,10 +8,10 @@ RUN/ray/            Ray Train's storage: what a rerun goes on from
 RUN/model/          the averaged model, when the last step is done
 """
 
+import fcntl
 import json
 import os
 import shutil
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -19,18 +19,19 @@ from pathlib import Path
 from typing import Any
 
 from factory.digests import digest_json
-from factory.errors import ClusterError, FactoryError, StoreError, UsageError
+from factory.errors import ClusterError, FactoryError, RecipeError, StoreError, UsageError
 from jobs.cases import CaseStore, open_case_store
 from jobs.claims import differences
 from jobs.cluster import Cluster, connect
-from jobs.console import progress, say
 from jobs.train.config import TrainConfig
 from jobs.train.loop import METRICS, MODEL, LoopSettings, train_loop
+from jobs.train.watch import last_metrics, watch
 from models.card import read_model_card
 
 RUN_FILE = "run.json"
 
 _RAY_NAME = "train"
+_LOCK = ".lock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,24 +75,28 @@ def train(
     _claim(run, config, store)
     settings = LoopSettings(
         config=config,
+        ingest=store.ingest,
         cases_url=store.url,
         image_paths=[row["image_uri"] for row in store.training_rows()],
         run_dir=str(run),
         notes={"recipe": recipe, "num_cases": len(store.training_rows())},
     )
-    if _steps_done(run) < config.steps:
-        with connect(ray_address) as cluster, _watch(run, config.steps):
-            _fit_on(cluster, settings, run, num_workers, device)
+    with _alone(run):
+        if _steps_done(run) < config.steps:
+            with connect(ray_address) as cluster, watch(run / METRICS, config.steps):
+                _fit_on(cluster, settings, run, num_workers, device)
     return _result(run)
 
 
 def _fit(config: TrainConfig, store: CaseStore) -> TrainConfig:
-    if not store.training_rows():
-        raise StoreError(
-            f"case store {store.url}: no case is in the training split; expected at least one. Ingest "
-            "more patients."
-        )
-    return replace(config, model=replace(config.model, grid=store.grid))
+    """Set the network's grid to the store's."""
+    try:
+        return replace(config, model=replace(config.model, grid=store.grid))
+    except ValueError as error:
+        raise RecipeError(
+            f"[train.model] does not fit the {store.grid}^3 grid of case store {store.url}: {error}. "
+            "Change the recipe, or ingest with another --grid."
+        ) from error
 
 
 def _claim(run: Path, config: TrainConfig, store: CaseStore) -> None:
@@ -101,7 +106,8 @@ def _claim(run: Path, config: TrainConfig, store: CaseStore) -> None:
         sorted([row["image_sha256"], row["layout_sha256"]] for row in store.training_rows())
     )
     # More steps go on; everything else would make another model under the same name.
-    del wanted["steps"], wanted["checkpoint_every"], wanted["num_checkpoints"]
+    for key in ("steps", "checkpoint_every", "num_checkpoints", "max_failures"):
+        del wanted[key]
     file = run / RUN_FILE
     if not file.exists():
         run.mkdir(parents=True, exist_ok=True)
@@ -180,22 +186,40 @@ def _num_workers(cluster: Cluster, config: TrainConfig, asked: int | None, *, us
             f"--num-workers {asked}: the recipe's batch_size is {config.batch_size}, over all workers "
             "together; expected a volume for each worker at every step. Raise [train] batch_size."
         )
-    if cluster.is_local and asked > there:
+    if asked > there:
         raise ClusterError(
-            f"--num-workers {asked}: this machine has {there} {'GPUs' if use_gpu else 'CPUs'}, and a "
+            f"--num-workers {asked}: the cluster has {there} {'GPUs' if use_gpu else 'CPUs'}, and a "
             "worker takes one; expected at most that. Ask for fewer, or join a larger cluster with "
             "--ray-address."
         )
     return asked
 
 
+@contextmanager
+def _alone(run: Path) -> Iterator[None]:
+    """Hold a run for this process; the lock ends with the process, however it ends."""
+    with (run / _LOCK).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise StoreError(
+                f"run {run}: another process trains into it; expected none. Wait for it, or choose "
+                "another --out."
+            ) from error
+        yield
+
+
 def _publish(trained: Path, model: Path) -> None:
     """Put the trained model in its place, whole or not at all."""
-    aside = model.with_name(f".{model.name}.{os.getpid()}.unfinished")
-    shutil.rmtree(aside, ignore_errors=True)
+    aside = model.with_name(f".{model.name}.unfinished")
+    old = model.with_name(f".{model.name}.old")
+    for left in (aside, old):
+        shutil.rmtree(left, ignore_errors=True)
     shutil.copytree(trained, aside)
-    shutil.rmtree(model, ignore_errors=True)
+    if model.exists():
+        model.rename(old)
     aside.rename(model)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _steps_done(run: Path) -> int:
@@ -208,52 +232,13 @@ def _steps_done(run: Path) -> int:
 
 
 def _result(run: Path) -> TrainResult:
-    last = _last_metrics(run / METRICS)
+    last = last_metrics(run / METRICS)
     return TrainResult(
         model=str(run / MODEL),
         digest=read_model_card(run / MODEL).digest,
         step=_steps_done(run),
         loss=float(last.get("loss", "nan")),
     )
-
-
-@contextmanager
-def _watch(run: Path, steps: int) -> Iterator[None]:
-    """Show how far rank 0 has come, from the lines that it logs."""
-    ended = threading.Event()
-    say(f"train: logging to {run / METRICS}")
-
-    def show() -> None:
-        last = _last_metrics(run / METRICS)
-        if last:
-            tracker.update(last["step"], f"loss {last['loss']:.4f}")
-
-    with progress("train", steps) as tracker:
-        thread = threading.Thread(target=lambda: _poll(ended, show), daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            ended.set()
-            thread.join()
-            show()
-
-
-def _poll(ended: threading.Event, show: Any) -> None:
-    while not ended.wait(0.5):
-        show()
-
-
-def _last_metrics(file: Path) -> dict[str, Any]:
-    """Return the last whole line; reads the file's end only, for it grows with the run."""
-    try:
-        with file.open("rb") as lines:
-            lines.seek(max(0, file.stat().st_size - 4096))
-            whole = lines.read().rpartition(b"\n")[0].splitlines()
-    except FileNotFoundError:
-        return {}
-    last: dict[str, Any] = json.loads(whole[-1]) if whole else {}
-    return last
 
 
 def _last_line(error: Exception) -> str:

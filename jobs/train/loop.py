@@ -4,6 +4,7 @@ examples of my slots -> L1 on epsilon -> DDP mean -> Adam -> EMA -> every N step
 """
 
 import json
+import math
 import time
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
@@ -38,6 +39,8 @@ class LoopSettings:
     cases_url: str
     image_paths: list[str]
     """Volumes of the training cases, inside the store."""
+    ingest: dict[str, Any]
+    """How the cases were brought to the grid; kept in the checkpoint."""
     run_dir: str
     """Where rank 0 appends `metrics.jsonl`."""
     notes: dict[str, Any]
@@ -67,10 +70,11 @@ def train_loop(loop_config: dict[str, LoopSettings]) -> None:
     if device.type == "cpu":
         torch.set_num_threads(settings.num_threads)
     training = _start(config, device)
-    _resume(training, device)
+    _resume(training)
     parallel = ray.train.torch.prepare_model(
         training.model,
-        parallel_strategy_kwargs={"gradient_as_bucket_view": True, "static_graph": True},
+        # No static_graph: DDP asserts when no_sync comes before the first exchange.
+        parallel_strategy_kwargs={"gradient_as_bucket_view": True},
     )
     schedule = NoiseSchedule(config.schedule)
     examples = Examples(
@@ -86,6 +90,10 @@ def train_loop(loop_config: dict[str, LoopSettings]) -> None:
         start = time.monotonic()
         loss = _step(training, parallel, schedule, examples, slots, world)
         training.step += 1
+        if not math.isfinite(loss):
+            raise FloatingPointError(
+                f"step {training.step}: the loss is {loss}; expected a finite one. Lower learning_rate"
+            )
         if rank == 0:
             _log(settings, training.step, loss, time.monotonic() - start)
         if training.step % config.checkpoint_every == 0 or training.step == config.steps:
@@ -103,14 +111,15 @@ def _start(config: TrainConfig, device: torch.device) -> _Training:
     )
 
 
-def _resume(training: _Training, device: torch.device) -> None:
+def _resume(training: _Training) -> None:
     import ray.train
 
     checkpoint = ray.train.get_checkpoint()
     if checkpoint is None:
         return
     with checkpoint.as_directory() as folder:
-        state = torch.load(Path(folder, STATE), map_location=device, weights_only=True)
+        # To the CPU: Adam keeps its step counts there, and load_state_dict moves the rest.
+        state = torch.load(Path(folder, STATE), map_location="cpu", weights_only=True)
     training.model.load_state_dict(state["model"])
     training.ema.load_state_dict(state["ema"])
     training.optimizer.load_state_dict(state["optimizer"])
@@ -137,10 +146,10 @@ def _step(
                 loss = eps_l1_loss(
                     parallel,
                     schedule,
-                    example.x_start.to(device, non_blocking=True),
-                    example.condition.to(device, non_blocking=True),
+                    example.x_start.to(device),
+                    example.condition.to(device),
                     example.t.to(device),
-                    example.noise.to(device, non_blocking=True),
+                    example.noise.to(device),
                 )
             # DDP averages over workers; with this factor the average is the batch's mean.
             (loss * world / batch_size).backward()  # type: ignore[no-untyped-call]
@@ -203,7 +212,7 @@ def _write_checkpoint(
         folder / MODEL,
         averaged,
         schedule=schedule,
-        preprocessing={"hu_window": list(config.hu_window), "grid": config.model.grid},
+        preprocessing={"hu_window": list(config.hu_window), "ingest": settings.ingest},
         training={**settings.notes, "step": training.step},
     )
 

@@ -212,6 +212,39 @@ def test_a_second_ingest_keeps_what_is_whole_and_takes_what_was_mended(tmp_path:
     assert len(list((cases / "volumes").iterdir())) == 2
 
 
+def test_scans_that_were_moved_are_known_again(tmp_path: Path) -> None:
+    write_scan(tmp_path / "scans", "a", 1)
+    ingest(tmp_path / "scans", tmp_path / "cases", CONFIG)
+    first = rows_of(tmp_path / "cases")["a"]
+    (tmp_path / "scans").rename(tmp_path / "archive")
+    result = ingest(tmp_path / "archive", tmp_path / "cases", CONFIG)
+
+    assert (result.num_cases, result.num_quarantined) == (1, 0)
+    assert rows_of(tmp_path / "cases")["a"] == first
+
+
+def test_a_volume_that_is_gone_is_made_again(tmp_path: Path) -> None:
+    write_scan(tmp_path / "scans", "a", 1)
+    ingest(tmp_path / "scans", tmp_path / "cases", CONFIG)
+    first = rows_of(tmp_path / "cases")["a"]
+    shutil.rmtree(tmp_path / "cases" / first["image_uri"])
+    ingest(tmp_path / "scans", tmp_path / "cases", CONFIG)
+    again = rows_of(tmp_path / "cases")["a"]
+
+    assert again["image_sha256"] == first["image_sha256"]
+    read_volume(Lake(tmp_path / "cases").storage, again["image_uri"])
+
+
+def test_a_folder_below_that_cannot_be_read_does_not_stop_the_rest(tmp_path: Path) -> None:
+    if os.geteuid() == 0:
+        pytest.skip("root reads every folder")
+    write_scan(tmp_path / "scans", "a", 1)
+    (tmp_path / "scans" / "closed").mkdir(mode=0o000)
+    findings = find_cases(tmp_path / "scans")
+    assert [case.case_id for case in findings.cases] == ["a"]
+    assert findings.ignored == [f"{tmp_path / 'scans' / 'closed'} (Permission denied)"]
+
+
 def test_an_id_that_another_scan_has_is_refused_and_the_first_stays(tmp_path: Path) -> None:
     write_scan(tmp_path / "one", "a", 1)
     write_scan(tmp_path / "two", "a", 2)

@@ -1,6 +1,11 @@
 """Training on Ray Train: two workers, resuming, refusing."""
 
+import fcntl
 import json
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +22,8 @@ from models.checkpoint import load_checkpoint
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.usefixtures("ray_cluster")]
 
+FACTORY = Path(sys.executable).with_name("factory")
+RECIPES = Path(__file__).parents[2] / "jobs" / "recipes"
 CONFIG = replace(load_recipe("tiny").table("train", TrainConfig), checkpoint_every=3)
 
 
@@ -38,30 +45,69 @@ def losses(run: Path) -> list[float]:
     return [by_step[step] for step in sorted(by_step)]
 
 
-def train_to(cases: Path, run: Path, steps: int, num_workers: int = 1) -> list[float]:
-    config = replace(CONFIG, steps=steps)
+def train_to(
+    cases: Path, run: Path, steps: int, *, num_workers: int = 1, batch_size: int = 2
+) -> list[float]:
+    config = replace(CONFIG, steps=steps, batch_size=batch_size)
     result = train(cases, run, config, recipe="tiny", num_workers=num_workers, device="cpu")
     assert result.step == steps
     return losses(run)
 
 
-def test_a_run_that_is_gone_on_with_has_the_losses_of_one_that_never_stopped(
+def test_a_run_that_was_killed_and_run_again_has_the_losses_of_one_that_never_stopped(
     cases: Path, tmp_path: Path
 ) -> None:
-    whole = train_to(cases, tmp_path / "whole", 6)
-    train_to(cases, tmp_path / "parts", 3)
-    parts = train_to(cases, tmp_path / "parts", 6)
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(
+        (RECIPES / "tiny.toml").read_text().replace("checkpoint_every = 10", "checkpoint_every = 3")
+    )
+    command = [
+        *(str(FACTORY), "train", "--cases", str(cases), "--recipe", str(recipe)),
+        *("--steps", "12", "--device", "cpu", "--out", str(tmp_path / "killed")),
+    ]
+    with (tmp_path / "log").open("wb") as log:
+        driver = subprocess.Popen(command, stdout=log, stderr=log)
+        # The second checkpoint begins after the first one is registered.
+        deadline = time.monotonic() + 180
+        while not (tmp_path / "killed" / "ray" / "train" / "step_00000006").exists():
+            assert driver.poll() is None, (tmp_path / "log").read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        driver.send_signal(signal.SIGKILL)
+        driver.wait()
+    assert not (tmp_path / "killed" / "model").exists()
+    time.sleep(2)  # Ray's daemons see that their driver has gone, and end its workers.
+    taken = len((tmp_path / "killed" / "metrics.jsonl").read_text().splitlines())
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    lines = len((tmp_path / "killed" / "metrics.jsonl").read_text().splitlines())
+    assert lines - taken <= 9  # It went on from a checkpoint, not from the start.
 
-    assert parts == whole
+    subprocess.run([*command[:-1], str(tmp_path / "calm")], capture_output=True, check=True)
+    assert losses(tmp_path / "killed") == losses(tmp_path / "calm")
     digests = [
-        load_checkpoint(tmp_path / name / "model").card.digest for name in ("whole", "parts")
+        load_checkpoint(tmp_path / name / "model").card.digest for name in ("killed", "calm")
     ]
     assert digests[0] == digests[1]
 
 
+def test_a_run_goes_on_to_more_steps(cases: Path, tmp_path: Path) -> None:
+    train_to(cases, tmp_path / "run", 2)
+    assert len(train_to(cases, tmp_path / "run", 4)) == 4
+
+
+def test_a_run_belongs_to_one_process(cases: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    with (tmp_path / "run" / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(StoreError, match=r"another process trains into it; expected none"):
+            train(cases, tmp_path / "run", CONFIG, recipe="tiny")
+
+
 def test_two_workers_train_on_the_same_batch_as_one(cases: Path, tmp_path: Path) -> None:
-    one = train_to(cases, tmp_path / "one", 3)
-    two = train_to(cases, tmp_path / "two", 3, num_workers=2)
+    """Of five volumes a step, one worker takes three and the other two."""
+    one = train_to(cases, tmp_path / "one", 3, batch_size=5)
+    two = train_to(cases, tmp_path / "two", 3, batch_size=5, num_workers=2)
 
     # Sums of floats in another order; a wrong batch or a missed average is off by percents.
     assert two == pytest.approx(one, rel=1e-4)

@@ -256,7 +256,7 @@ def test_settings_that_cannot_be_meant_are_refused():
         IngestConfig(field_of_view="body")
     for setting in ("margin_mm", "spacing_mm"):
         with pytest.raises(
-            RecipeError, match="margin_mm and spacing_mm: expected 0 or more, in mm"
+            RecipeError, match=rf"{setting}: found -1\.0; expected 0 or more, in mm"
         ):
             IngestConfig(**{setting: -1.0})
 

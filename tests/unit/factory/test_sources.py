@@ -163,8 +163,14 @@ def test_nifti_files_that_match_nothing_are_reported_and_other_files_are_not(fol
 
 
 def test_cases_come_in_the_order_of_their_names(folder):
-    found = folder("c_ct.nii", "a/z_ct.nii", "CT/b.nii")
+    found = folder("c_ct.nii", "a/z_ct.nii", "CT/b.nii", "SEG/b.nii")
     assert [case.case_id for case in found.cases] == ["b", "c", "z"]
+
+
+def test_a_folder_that_happens_to_be_named_ct_keeps_its_masks(folder):
+    found = folder("CT/a_ct.nii", "CT/a_lung.nii", "CT/a_nodule.nii")
+    (case,) = found.cases
+    assert (case.case_id, len(case.lung), len(case.nodule)) == ("a", 1, 1)
 
 
 def test_linked_folders_are_searched(folder, tmp_path):

@@ -19,8 +19,16 @@ def test_a_store_says_its_grid_and_its_training_cases(cases_16: Path) -> None:
 
 def test_held_out_cases_are_no_training_cases() -> None:
     splits = ("train", "val", "test", "train")
-    store = CaseStore("here", [{"case_id": i, "split": split} for i, split in enumerate(splits)])
+    store = CaseStore(
+        "here", {}, [{"case_id": i, "split": split} for i, split in enumerate(splits)]
+    )
     assert [row["case_id"] for row in store.training_rows()] == [0, 3]
+
+
+def test_a_store_without_training_cases_is_of_no_use() -> None:
+    store = CaseStore("here", {}, [{"case_id": 0, "split": "test"}])
+    with pytest.raises(StoreError, match=r"case store here: no case is in the training split"):
+        store.training_rows()
 
 
 def test_a_case_is_its_ct_its_layout_and_where_it_lies(cases_16: Path) -> None:

@@ -29,10 +29,36 @@ def test_cpu_leaves_gpus_alone_and_cuda_takes_them() -> None:
 def test_cuda_without_a_gpu_says_what_the_cluster_has_and_the_way_out() -> None:
     with pytest.raises(
         ClusterError,
-        match=r"^device cuda: the Ray cluster has 8 CPUs and no GPU; expected at least one GPU\. "
-        r"Use --device cpu, or join a cluster that has one with --ray-address\.",
+        match=r"^device cuda: the Ray cluster has 8 CPUs and no GPU; expected at least one GPU "
+        r"that torch can use\. Use --device cpu, install torch for CUDA, or join a cluster that has one",
     ):
         LAPTOP.use_gpu("cuda")
+
+
+def test_a_gpu_that_torch_cannot_use_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Cluster(num_cpus=8, num_gpus=1, is_local=True)
+    monkeypatch.setattr(cluster, "_torch_sees_a_gpu", lambda: False)
+    assert machine.use_gpu("auto") is False
+    with pytest.raises(ClusterError, match=r"has 8 CPUs and a torch without CUDA; expected"):
+        machine.use_gpu("cuda")
+    monkeypatch.setattr(cluster, "_torch_sees_a_gpu", lambda: True)
+    assert machine.use_gpu("auto") is machine.use_gpu("cuda") is True
+    # The driver of a joined cluster needs no GPU of its own.
+    monkeypatch.setattr(cluster, "_torch_sees_a_gpu", lambda: False)
+    assert Cluster(num_cpus=8, num_gpus=1, is_local=False).use_gpu("cuda") is True
+
+
+def test_a_cluster_that_does_not_answer_is_an_error_within_seconds() -> None:
+    import socket
+
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{unused.getsockname()[1]}"
+    with (
+        pytest.raises(ClusterError, match=rf"Ray cluster {address}: .*refused; expected a cluster"),
+        cluster.connect(address),
+    ):
+        pass
 
 
 @pytest.fixture

@@ -155,7 +155,7 @@ def test_a_wrong_key_or_value_is_named_with_what_was_expected(
         ("generate.placement.min_nodules = 9", r"\[generate\] placement: min_nodules is 9"),
         ("ingest.grid = 20", r"\[ingest\] grid: found 20; expected a multiple of 16"),
         ("ingest.field_of_view = 'x'", r"\[ingest\] field_of_view: found 'x'; expected one of"),
-        ("ingest.margin_mm = -1", r"\[ingest\] margin_mm and spacing_mm: expected 0 or more"),
+        ("ingest.margin_mm = -1", r"\[ingest\] margin_mm: found -1\.0; expected 0 or more"),
         ("ingest = 3", r"own\.toml: \[ingest\]: found 3; expected a table\."),
     ],
 )

@@ -284,7 +284,7 @@ def test_an_item_that_keeps_ending_its_process_is_given_up(bench: Bench) -> None
     assert row["committed"] is False
     assert row["problem"] == (
         f"case c0: work item {work_id} ended its process 3 times; expected a volume. Give the actor "
-        "more memory, or leave the case out; then --retry-quarantined."
+        "more memory and run again, or leave the case out."
     )
     reason = bench.reason("c0")
     assert (reason["attempts"], reason["retriable"], reason["run_id"]) == (3, True, RUN)
@@ -329,8 +329,8 @@ def test_any_error_is_a_record_with_its_traceback_and_not_the_end(
         patch.setattr(actor, "assess", fail)
         row = bench.draw("c0")
     assert row["problem"] == (
-        "case c0: found OSError: [Errno 28] No space left on device; expected a volume. Mend the "
-        "cause, then run with --retry-quarantined."
+        "case c0: found OSError: [Errno 28] No space left on device; expected none. Mend the cause "
+        "and run again; the traceback is in the quarantine record."
     )
     assert "raise OSError(28" in bench.reason("c0")["traceback_tail"]
     assert (bench.reason("c0")["error_class"], bench.reason("c0")["retriable"]) == ("OSError", True)
@@ -350,6 +350,27 @@ def test_an_item_that_another_driver_committed_meanwhile_is_not_given_up(
     row = bench.draw("c0")
     assert (row["committed"], row["problem"]) == (True, "")
     assert bench.lake.quarantined_ids() == set()
+
+
+def test_a_poisoned_gpu_ends_the_actor_and_not_the_item(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def poison(*_: Any) -> None:
+        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+
+    ended: list[int] = []
+
+    def end(status: int) -> None:
+        ended.append(status)
+        raise SystemExit(status)
+
+    monkeypatch.setattr(actor, "assess", poison)
+    monkeypatch.setattr(actor.os, "_exit", end)
+    with pytest.raises(SystemExit):
+        bench.draw("c0")
+    assert ended == [1]
+    assert bench.lake.quarantined_ids() == set()
+    assert bench.lake.count_attempts(bench.items["c0"].work_id, RUN) == 1
 
 
 def test_a_batch_from_ray_gives_a_small_row_an_item(bench: Bench) -> None:

@@ -186,7 +186,7 @@ def test_a_volume_whose_donor_has_no_row_is_found(lake: Path) -> None:
     children = [row for row in rows_of(lake) if row["case_id"] == case_id]
     assert found(lake) == [
         f"case {case_id}, {row['work_id']}: its donor has no row in the manifest; expected one to "
-        "compare it with"
+        "compare with"
         for row in children
     ]
 
@@ -226,4 +226,27 @@ def test_the_command_names_every_problem_and_exits_1(lake: Path) -> None:
     assert (broken.exit_code, broken.stdout) == (1, "")
     lines = broken.stderr.splitlines()
     assert sum(line.startswith("problem: case ") for line in lines) == 2
-    assert lines[-1].startswith("2 problems. The same factory generate again makes what is missing")
+    assert lines[-1] == (
+        "2 problems. --drop-broken, then the same factory generate again makes what is missing"
+    )
+
+
+def test_what_is_broken_can_be_dropped_and_is_drawn_again(
+    lake: Path, cases_16: Path, model_16: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from support import draw_in_process
+
+    from jobs.amount import Amount
+    from jobs.generate.config import GenerateConfig
+    from jobs.generate.job import generate
+
+    before = {row["work_id"]: row["image_sha256"] for row in rows_of(lake)}
+    shutil.rmtree(lake / drawn(lake)["image_uri"])
+    dropped = CliRunner().invoke(app, ["verify", str(lake), "--drop-broken"])
+    assert dropped.exit_code == 1
+    assert "1 volumes dropped" in dropped.stderr
+
+    draw_in_process(monkeypatch)
+    generate(cases_16, model_16, lake, Amount(count=4), GenerateConfig(steps=2))
+    assert found(lake) == []
+    assert {row["work_id"]: row["image_sha256"] for row in rows_of(lake)} == before

@@ -68,3 +68,15 @@ def test_the_folder_of_a_demo_finds_its_own_recipe_again(monkeypatch: pytest.Mon
     assert recipe_of(None, "paper") == "tiny"
     monkeypatch.chdir("../b")
     assert Path(recipe_of(None, "paper")).samefile("../own.toml")
+
+
+def test_a_url_is_refused_instead_of_becoming_a_folder() -> None:
+    with pytest.raises(UsageError, match=r"lake s3:/bucket/lake: found a URL; expected a path"):
+        path_of("lake", Path("s3://bucket/lake"))
+
+
+def test_a_demo_does_not_take_over_a_workspace() -> None:
+    Path("factory.toml").write_text("recipe = 'paper'")
+    with pytest.raises(UsageError, match=r"found a folder with other things in it"):
+        demo_job._claim(Path("."), "demo")
+    assert Path("factory.toml").read_text() == "recipe = 'paper'"

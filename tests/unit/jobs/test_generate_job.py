@@ -1,0 +1,95 @@
+"""What `generate` decides before and after the pool: who may draw into a lake, and what again."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from support import draw_in_process
+
+from factory.errors import CaseError, ClusterError, ModelError
+from factory.lake import Lake
+from jobs.amount import Amount
+from jobs.cases import open_case_store
+from jobs.cluster import Cluster
+from jobs.generate import job, pool
+from jobs.generate.config import GenerateConfig
+from jobs.generate.job import generate
+from jobs.quarantine import as_case_error, give_up
+
+CONFIG = GenerateConfig(steps=2)
+
+
+@pytest.mark.parametrize(("retriable", "to_draw"), [(True, 1), (False, 0)])
+def test_what_a_full_disk_gave_up_is_tried_again_and_what_is_broken_is_not(
+    lake: Path,
+    cases_16: Path,
+    model_16: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    retriable: bool,
+    to_draw: int,
+) -> None:
+    found = Lake(lake)
+    work_id = sorted(found.committed_ids())[0]
+    found.drop(work_id)
+    error = as_case_error("c0", OSError(28, "No space left on device"))
+    give_up(found, work_id, "c0", "generate", error, run_id="r", retriable=retriable)
+    draw_in_process(monkeypatch)
+    result = generate(cases_16, model_16, lake, Amount(count=4), CONFIG)
+
+    assert f"resuming: 3 of 4 items are done, {to_draw} to draw" in capsys.readouterr().err
+    assert (result.num_synthetic, result.num_quarantined) == (3 + to_draw, 1 - to_draw)
+
+
+def test_a_gpu_that_is_not_there_leaves_no_plan_behind(
+    cases_16: Path, model_16: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw_in_process(monkeypatch)
+    with pytest.raises(ClusterError, match="no GPU"):
+        generate(cases_16, model_16, tmp_path / "lake", Amount(count=9), CONFIG, device="cuda")
+    generate(cases_16, model_16, tmp_path / "lake", Amount(count=1), CONFIG)
+
+
+def test_a_model_is_not_fed_cases_that_were_ingested_otherwise(
+    cases_16: Path, model_16: Path
+) -> None:
+    store = open_case_store(cases_16)
+    other = replace(store, ingest={**store.ingest, "field_of_view": "scan"})
+    with pytest.raises(
+        ModelError, match=r"\(field_of_view was lungs, is scan\); expected the same"
+    ):
+        job._open_model(model_16, other)
+
+
+def test_another_bank_is_named_as_what_changed(lake: Path, cases_16: Path, model_16: Path) -> None:
+    identity = json.loads((lake / "dataset.json").read_text())
+    identity["settings"]["bank"] = "another"
+    identity["plan_id"] = "another"
+    (lake / "dataset.json").write_text(json.dumps(identity))
+    with pytest.raises(Exception, match=r"holds another plan \(settings\.bank was another, is "):
+        generate(cases_16, model_16, lake, Amount(count=4), CONFIG)
+
+
+@pytest.mark.parametrize(
+    ("cpus", "actors", "items", "size", "share"),
+    [(2, None, 10, 2, 1.0), (2, 3, 10, 3, 0.66), (2, None, 1, 1, 1.0), (8, 2, 10, 2, 1.0)],
+)
+def test_all_actors_of_a_pool_fit_on_the_cpus_at_once(
+    cpus: int, actors: int | None, items: int, size: int, share: float
+) -> None:
+    cluster = Cluster(num_cpus=cpus, num_gpus=0, is_local=True)
+    found = pool.pool_for(cluster, CONFIG, actors, items, use_gpu=False)
+    assert found == pool.Pool(size=size, num_cpus=share, num_gpus=0)
+
+
+def test_there_are_no_more_actors_than_gpus(capsys: pytest.CaptureFixture[str]) -> None:
+    cluster = Cluster(num_cpus=16, num_gpus=2, is_local=True)
+    found = pool.pool_for(cluster, CONFIG, 5, 10, use_gpu=True)
+    assert found == pool.Pool(size=2, num_cpus=1, num_gpus=1)
+    assert "warning: --actors 5, but the cluster has 2 GPUs" in capsys.readouterr().err
+
+
+def test_an_error_of_a_case_stays_as_it_is() -> None:
+    error = CaseError("a", "found b; expected c")
+    assert as_case_error("a", error) is error
