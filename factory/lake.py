@@ -46,15 +46,11 @@ class Lake:
     def identity(self) -> dict[str, Any] | None:
         """Return what `dataset.json` says, or None where there is none."""
         try:
-            content: dict[str, Any] = self.storage.read_json(IDENTITY)
+            return self._read(
+                IDENTITY, "Remove the file and run the command that made the folder again."
+            )
         except FileNotFoundError:
             return None
-        except ValueError as error:
-            raise StoreError(
-                f"{self.storage.child(IDENTITY)}: found {error}; expected JSON. Restore the file, "
-                "or choose another folder."
-            ) from error
-        return content
 
     def claim(self, identity: Mapping[str, Any]) -> dict[str, Any]:
         """Write `dataset.json` unless there is one; return the one that stands."""
@@ -97,10 +93,18 @@ class Lake:
         """Return an item's row.
 
         Raises:
-            StoreError: The marker is not JSON.
+            StoreError: The marker is not JSON, or does not name a volume of the item.
             FileNotFoundError: The item is not committed.
         """
-        return self._record("commits", item)
+        row = self._record("commits", item)
+        uri = str(row.get("image_uri"))
+        # A path of anything else would have the sweep remove the volume that it should keep.
+        if not uri.startswith(f"volumes/{item}.") or uri.count("/") != 1:
+            raise StoreError(
+                f"{self.storage.child(f'commits/{item}.json')}: found image_uri {uri!r}; expected "
+                f"volumes/{item}.<attempt>{_SUFFIX}. Remove the file and run the command again."
+            )
+        return row
 
     def quarantine(self, item: str, record: Mapping[str, Any]) -> None:
         """Record why an item was given up; the newest reason stands."""
@@ -140,8 +144,10 @@ class Lake:
             path = f"volumes/{name}"
             # Read anew: another run may have replaced the commit since the items were listed.
             if item in items and self.committed_row(item)["image_uri"] != path:
-                self.storage.remove(path)
-                removed += 1
+                # Another run may be writing there still: the next sweep gets it.
+                with suppress(OSError):
+                    self.storage.remove(path)
+                    removed += 1
         for item in items:
             self.storage.remove(f"attempts/{item}")
         return removed
@@ -151,15 +157,19 @@ class Lake:
         self.storage.remove(f"commits/{item}.json")
 
     def _record(self, folder: str, item: str) -> dict[str, Any]:
-        relative = f"{folder}/{item}.json"
+        return self._read(f"{folder}/{item}.json", "Remove the file and run the command again.")
+
+    def _read(self, relative: str, way_out: str) -> dict[str, Any]:
         try:
-            record: dict[str, Any] = self.storage.read_json(relative)
+            record = self.storage.read_json(relative)
+            found = repr(record)
         except ValueError as error:
-            raise StoreError(
-                f"{self.storage.child(relative)}: found {error}; expected JSON. Remove the file and "
-                "run the command again."
-            ) from error
-        return record
+            record, found = None, str(error)
+        if isinstance(record, dict):
+            return record
+        raise StoreError(
+            f"{self.storage.child(relative)}: found {found}; expected a JSON object. {way_out}"
+        )
 
 
 def _stems(names: Iterable[str]) -> Iterator[str]:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import fsspec
+from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 from zarr.abc.store import Store
 from zarr.storage import FsspecStore, LocalStore
@@ -28,7 +28,10 @@ class Storage:
     """
 
     def __init__(self, url: str | Path) -> None:
-        self._fs, path = fsspec.core.url_to_fs(str(url))
+        # A local path is taken as it is: "a::b" is a chain of URLs to fsspec, and a folder to people.
+        is_url = "://" in str(url)
+        self._fs, path = url_to_fs(str(url)) if is_url else (LocalFileSystem(), str(url))
+        path = path if is_url else os.path.abspath(path)
         self._root = path.rstrip("/")
         self.is_local = isinstance(self._fs, LocalFileSystem)
 
@@ -77,18 +80,17 @@ class Storage:
             StoreError: The file system of a local folder has no hard links.
         """
         path, data = self._path(relative), _encode(content)
-        try:
-            if not self.is_local:
-                self._fs.pipe_file(path, data, mode="create")
-                return True
-            aside = _write_aside(path, data)
+        if not self.is_local:
             try:
-                _link(aside, path)
-            finally:
-                os.unlink(aside)
-        except FileExistsError:
-            return False
-        return True
+                self._fs.pipe_file(path, data, mode="create")
+            except FileExistsError:
+                return False
+            return True
+        aside = _write_aside(path, data)
+        try:
+            return _link(aside, path)
+        finally:
+            os.unlink(aside)
 
     def remove(self, relative: str) -> None:
         """Remove a record or a whole folder; what is not there is no error."""
@@ -123,8 +125,10 @@ _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 def _write_aside(path: str, data: bytes) -> str:
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    aside = f"{path}.{uuid.uuid4().hex}{_UNFINISHED}"
+    folder = os.path.dirname(path)
+    os.makedirs(folder, exist_ok=True)
+    # Not the record's own name and more: that may be as long as a name can be.
+    aside = os.path.join(folder, f"{uuid.uuid4().hex}{_UNFINISHED}")
     with open(aside, "wb") as file:
         file.write(data)
         file.flush()
@@ -132,10 +136,12 @@ def _write_aside(path: str, data: bytes) -> str:
     return aside
 
 
-def _link(aside: str, path: str) -> None:
+def _link(aside: str, path: str) -> bool:
     try:
         # A hard link fails where the name exists, and the file is whole when it appears.
         os.link(aside, path)
+    except FileExistsError:
+        return False
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
@@ -143,6 +149,7 @@ def _link(aside: str, path: str) -> None:
             f"{path}: found a file system without hard links ({error.strerror}); expected one that "
             "has them. Use a local disk, NFS, or a bucket by its URL instead of its mount."
         ) from error
+    return True
 
 
 def _fsync(path: str) -> None:

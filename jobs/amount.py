@@ -4,6 +4,9 @@ from dataclasses import asdict, dataclass
 
 from factory.errors import UsageError
 
+MOST = 10_000_000
+"""Volumes that one plan may have: it is held in memory."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Amount:
@@ -35,6 +38,12 @@ class Amount:
         from manifests.mix import synthetic_count
 
         try:
-            return synthetic_count(num_real, **self.given())
+            count = synthetic_count(num_real, **self.given())
         except ManifestError as error:
             raise UsageError(str(error)) from error
+        if count > MOST:
+            raise UsageError(
+                f"asked for {count} synthetic volumes; expected at most {MOST} in one lake. Ask for "
+                "fewer, or make several lakes with different --seed."
+            )
+        return count

@@ -1,6 +1,7 @@
 """`factory`: one command a verb. Loads neither torch nor Ray until a verb runs."""
 
-from typing import Any
+from importlib.metadata import version
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -41,14 +42,7 @@ class _Verbs(TyperGroup):
             raise typer.Exit(130) from error
 
 
-app = typer.Typer(
-    cls=_Verbs,
-    # Rich boxes re-wrap the examples, so that they no longer paste.
-    rich_markup_mode=None,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"max_content_width": 100},
-    help="""Synthetic lung-CT datasets from real scans: ingest, train, generate, mix.
+_HELP = """Synthetic lung-CT datasets from real scans: ingest, train, generate, mix.
 
     Synthetic volumes keep the donor's anatomy outside the lungs: they are not
     anonymised, and not for clinical use.
@@ -56,8 +50,35 @@ app = typer.Typer(
     \b
     Example:
         factory ingest scans && factory train && factory generate --ratio 0.25
-    """,
+    """
+
+app = typer.Typer(
+    cls=_Verbs,
+    # Rich boxes re-wrap the examples, so that they no longer paste.
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"max_content_width": 100},
 )
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(version("ct-factory"))
+        raise typer.Exit
+
+
+@app.callback(help=_HELP)
+def root(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Take the flags that come before a verb."""
+
 
 app.command("ingest")(ingest.command)
 app.command("train")(train.command)

@@ -3,9 +3,11 @@
 import logging
 import os
 import shutil
+import signal
 import socket
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -92,6 +94,7 @@ def connect(address: str | None = None) -> Iterator[Cluster]:
     try:
         _init(address, temp_dir)
         _connected = _describe(is_local=address is None)
+        _stop_on_sigterm()
         yield _connected
     finally:
         _connected = None
@@ -137,6 +140,12 @@ def run_tasks(
             yield arguments, error
 
 
+def _stop_on_sigterm() -> None:
+    """Take SIGTERM as Ctrl-C: Ray has set a handler of its own, which ends without a word."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
 def _set_environment(*, is_local: bool) -> None:
     # Ray's core reads these when it is imported: later they would reach its daemons only, and a
     # driver without the daemons' authentication mode is turned away.
@@ -150,7 +159,6 @@ def _set_environment(*, is_local: bool) -> None:
 
 def _init(address: str | None, temp_dir: Path | None) -> None:
     import ray
-    from ray.exceptions import RayError
 
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if temp_dir:
@@ -165,7 +173,8 @@ def _init(address: str | None, temp_dir: Path | None) -> None:
             _knock(address)
         with _native_stderr_muted() if temp_dir else nullcontext():
             ray.init(address=address or "local", **options)
-    except (RayError, OSError, RuntimeError, ValueError) as error:
+    except Exception as error:
+        # Ray raises plain exceptions of its own for a start that times out.
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ClusterError(
             f"Ray cluster {address or '(local)'}: {reason}; expected a cluster that answers. Check "

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from jobs.amount import Amount
 
 
+_TABLES = ("dataset.json", "manifest.parquet", "plan.parquet", "quarantine.parquet")
+
+
 def command(
     out: Annotated[Path, typer.Option(metavar="FILE", help="Parquet file to write.")],
     lake: options.LakeArgument = None,
@@ -44,26 +47,28 @@ def write(lake: Path, out: Path, amount: "Amount") -> str:
     """Write the mix of a lake to a Parquet file, and return its absolute path.
 
     Raises:
-        UsageError: `out` is a folder, or a table of the lake itself.
+        UsageError: `out` is a folder, or belongs to a lake or case store.
         ManifestError: The lake has too few volumes for the amount.
     """
     from factory.errors import UsageError
-    from factory.lake import MANIFEST, PLAN, QUARANTINE
+    from factory.lake import IDENTITY, MANIFEST
     from jobs.lakes import open_lake
     from manifests.mix import mix
     from manifests.read import read_manifest, rebase_uris
     from manifests.write import write_manifest
 
-    storage = open_lake(lake).storage
-    source, target = storage.child(MANIFEST), str(out.resolve())
-    # A link to the lake is another name of the same files.
-    own = {str(Path(storage.child(name)).resolve()) for name in (MANIFEST, PLAN, QUARANTINE)}
-    if out.is_dir() or target in own:
+    source = open_lake(lake).storage.child(MANIFEST)
+    target = out.resolve()
+    found = "a folder" if out.is_dir() else ""
+    beside, *above = target.parents
+    reserved = target.name in _TABLES and (beside / IDENTITY).exists()
+    if reserved or any((folder / IDENTITY).exists() for folder in above):
+        found = "what belongs to a lake or case store"
+    if found:
         raise UsageError(
-            f"--out {out}: found {'a folder' if out.is_dir() else 'a table of the lake itself'}; "
-            "expected another Parquet file to write. Choose another name."
+            f"--out {out}: found {found}; expected another Parquet file to write. Choose another name."
         )
     chosen = mix(read_manifest(source), **amount.given())
     out.parent.mkdir(parents=True, exist_ok=True)
     write_manifest(rebase_uris(chosen, source, target), target)
-    return target
+    return str(target)

@@ -119,6 +119,7 @@ def _manifest_problems(lake: "Lake") -> Iterator[Problem]:
     listed = {row["work_id"] for row in rows if row["kind"] == "synthetic"}
     for work_id in sorted(listed ^ lake.committed_ids()):
         yield Problem(f"item {work_id}: in the manifest or committed, but not both")
+    yield from map(Problem, _marker_problems(lake, rows))
     donors = {row["case_id"]: row for row in rows if row["kind"] == "real"}
     with ThreadPoolExecutor() as pool, progress("verify", len(rows)) as tracker:
         checks = pool.map(lambda row: _volume_problem(path, row, donors), rows)
@@ -126,6 +127,25 @@ def _manifest_problems(lake: "Lake") -> Iterator[Problem]:
             tracker.update(done)
             if problem:
                 yield problem
+
+
+def _marker_problems(lake: "Lake", rows: list[dict[str, Any]]) -> Iterator[str]:
+    from factory.errors import StoreError
+
+    keys = ("image_uri", "image_sha256", "layout_sha256", "case_id")
+    for row in rows:
+        if row["kind"] == "synthetic" and lake.is_committed(row["work_id"]):
+            try:
+                marker = lake.committed_row(row["work_id"])
+            except StoreError as error:
+                yield f"case {row['case_id']}, {row['work_id']}: {error}"
+                continue
+            for key in keys:
+                if marker.get(key) != row[key]:
+                    yield (
+                        f"case {row['case_id']}, {row['work_id']}: the commit has {key} "
+                        f"{marker.get(key)}, the manifest says {row[key]}"
+                    )
 
 
 def _volume_problem(

@@ -1,7 +1,8 @@
 """Training, validation and test split: by patient, by hash.
 
 The hash of a patient's id says where the patient goes, so adding patients moves nobody, and
-two people who split the same collection get the same split.
+two people who split the same collection get the same split. One addition does move patients:
+the tenth, with which there is a split at all.
 """
 
 import hashlib

@@ -18,6 +18,12 @@ from factory.intensity import HU_MAX, HU_MIN
 _AIR_AT_MOST_HU = -500
 """Every thorax has air; a CT whose darkest voxel is brighter is not in HU."""
 
+_METAL_AT_LEAST_HU = 70_000
+"""Sixteen bits; whatever lies above is no HU."""
+
+_VOXEL_MM = (0.05, 50.0)
+"""A voxel of a chest CT is no smaller and no larger; metres or microns are another unit."""
+
 _UNREADABLE = (ImageFileError, HeaderDataError, OSError, EOFError, zlib.error, ValueError)
 
 
@@ -40,7 +46,7 @@ def read_ct(case_id: str, path: str) -> tuple[NDArray[np.int16], NDArray[np.floa
             "Fill them (air is -1000 HU), or leave the case out.",
         )
     low, high = float(values.min()), float(values.max())
-    if low > _AIR_AT_MOST_HU:
+    if low > _AIR_AT_MOST_HU or high > _METAL_AT_LEAST_HU:
         raise CaseError(
             case_id,
             f"{path} has values from {low:g} to {high:g}; expected HU, with air near -1000. "
@@ -94,6 +100,13 @@ def _read(case_id: str, path: str) -> tuple[NDArray[Any], NDArray[np.float64]]:
                 case_id,
                 f"{path} has an affine that cannot be inverted; expected voxel to mm. "
                 "Convert from DICOM again.",
+            )
+        edges = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
+        if edges.min() < _VOXEL_MM[0] or edges.max() > _VOXEL_MM[1]:
+            raise CaseError(
+                case_id,
+                f"{path} has voxels of {' x '.join(f'{edge:g}' for edge in edges)} mm; expected "
+                f"{_VOXEL_MM[0]:g} to {_VOXEL_MM[1]:g} mm. Convert from DICOM again, in millimetres.",
             )
         if min(image.shape) < 2:
             raise CaseError(

@@ -18,7 +18,7 @@ from factory.errors import CaseError, FactoryError
 _NIFTI = re.compile(r"\.nii(\.gz)?$")
 _CT = "_ct"
 _MASK = re.compile(r"_(?P<kind>lung|nodule|tumor)")
-_CASE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_CASE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _PATIENT_COLUMNS = ("case_id", "patient_id")
 
 
@@ -130,11 +130,23 @@ def _nifti_files(source: Path, unreadable: list[str]) -> Iterator[Path]:
             ) from error
         unreadable.append(f"{error.filename} ({error.strerror})")
 
+    visited = set()
     for folder, folders, names in os.walk(source, onerror=note, followlinks=True):
+        # A link can lead back up, and would show every scan again.
+        place = os.path.realpath(folder)
+        if place in visited:
+            folders[:] = []
+            continue
+        visited.add(place)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in names:
-            if _NIFTI.search(name) and not name.startswith("."):
-                yield Path(folder, name)
+            if not _NIFTI.search(name) or name.startswith("."):
+                continue
+            path = os.path.join(folder, name)
+            if path.isprintable():
+                yield Path(path)
+            else:
+                unreadable.append(f"{path!a} (a name that is not text)")
 
 
 def _sort_files(files: Iterable[Path]) -> _Files:
@@ -194,8 +206,8 @@ def _unusable_names(found: _Files) -> Iterator[CaseError]:
         if not _CASE_ID.fullmatch(name):
             yield CaseError(
                 name,
-                f"found an id that cannot name a volume ({files[0]}); expected letters, digits, "
-                "'.', '_' and '-'. Rename the files.",
+                f"found an id that cannot name a volume ({files[0]}); expected at most 128 "
+                "letters, digits, '.', '_' and '-'. Rename the files.",
             )
 
 

@@ -80,7 +80,7 @@ def demo(out: Path, recipe_name: str, *, ray_address: str | None = None) -> Iter
         settings = recipe.table("generate", GenerateConfig)
         generate(cases, run, lake, Amount(ratio=config.ratio), settings)
         yield f"manifest {lake / MANIFEST}"
-    yield f"mix {mix.write(lake, out / 'mix.parquet', Amount(count=1))}"
+    yield f"mix {mix.write(lake, out / 'mix.parquet', Amount(ratio=0.1))}"
     problems = verify.problems(Lake(lake))
     if problems:
         raise StoreError(f"lake {lake}: {problems[0]}. Remove {out} and run the demo again.")

@@ -221,7 +221,12 @@ class Sampler:
 
     def _fail(self, item: WorkItem, error: Exception) -> str:
         retriable = not isinstance(error, FactoryError)
-        return self._give_up(item, as_case_error(item.case_id, error), retriable=retriable)
+        problem = as_case_error(item.case_id, error)
+        try:
+            return self._give_up(item, problem, retriable=retriable)
+        except OSError as unrecorded:
+            # The disk is full, say: without a record the item is open, and the next run draws it.
+            return f"{problem} The reason could not be recorded: {unrecorded}."
 
     def _give_up(
         self, item: WorkItem, error: Exception, *, retriable: bool, attempts: int = 1

@@ -24,6 +24,8 @@ from jobs.generate.config import GenerateConfig
 from jobs.generate.plan import PlanSettings, WorkItem, plan_id, plan_items, plan_rows
 from jobs.generate.pool import run_pool
 from jobs.generate.publish import GenerateResult, publish
+from manifests.errors import ManifestError
+from manifests.read import read_table
 from manifests.schema import PLAN_SCHEMA
 from manifests.write import write_table
 from models.card import CARD_NAME, ModelCard
@@ -178,11 +180,19 @@ def _check(found: dict[str, Any] | None, claim: dict[str, Any], lake: Lake) -> N
 def _write_plan(lake: Lake, claim: dict[str, Any], items: list[WorkItem]) -> None:
     """Write identity and plan unless they are there; of two drivers, one writes the identity."""
     _check(lake.claim(claim), claim, lake)
-    if not lake.storage.exists(PLAN):
+    if not _plan_stands(lake, items):
         import pyarrow as pa
 
         table = pa.Table.from_pylist(plan_rows(items), schema=PLAN_SCHEMA)
         write_table(table, lake.storage.child(PLAN))
+
+
+def _plan_stands(lake: Lake, items: list[WorkItem]) -> bool:
+    try:
+        found = read_table(lake.storage.child(PLAN), PLAN_SCHEMA)["work_id"].to_pylist()
+    except ManifestError:
+        return False
+    return bool(found == [item.work_id for item in items])
 
 
 def _todo(lake: Lake, items: list[WorkItem], *, retry_quarantined: bool) -> list[WorkItem]:

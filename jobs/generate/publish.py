@@ -11,6 +11,7 @@ from typing import Any
 from factory.errors import FactoryError
 from factory.lake import MANIFEST, QUARANTINE, Lake
 from jobs.cases import CaseStore
+from jobs.console import say
 from jobs.generate.plan import WorkItem
 from jobs.quarantine import publish_quarantine
 from manifests.read import mix_of
@@ -44,11 +45,14 @@ def publish(lake: Lake, items: list[WorkItem], store: CaseStore) -> GenerateResu
             f"lake {lake.url}: all {len(quarantined)} items were quarantined; expected at least one "
             f"volume. The reasons are above and in {lake.storage.child(QUARANTINE)}."
         )
-    lake.sweep([row["work_id"] for row in rows])
     manifest = lake.storage.child(MANIFEST)
     synthetic = [{**row, "created_at": datetime.fromisoformat(row["created_at"])} for row in rows]
     write_manifest([*_real_rows(store), *synthetic], manifest)
+    # Last: until then the manifest of an earlier run may name what is swept.
+    lake.sweep([row["work_id"] for row in rows])
     mix = mix_of(manifest)
+    if quarantined:
+        say(f"warning: {len(quarantined)} of {len(items)} planned volumes are missing from the mix")
     return GenerateResult(
         manifest=manifest,
         num_real=mix.num_real,

@@ -17,7 +17,7 @@ def command(
     ] = None,
     grid: Annotated[
         int | None,
-        typer.Option(metavar="N", help="Voxels along each edge, a multiple of 16. [recipe: 128]"),
+        typer.Option(metavar="N", help="Voxels along each edge, a multiple of 16. [the recipe's]"),
     ] = None,
     patients: Annotated[
         Path | None,
@@ -61,8 +61,13 @@ def command(
         split=options.parse_split(split),
         ray_address=ray_address,
     )
+    splits = ", ".join(f"{count} {split}" for split, count in result.num_by_split.items())
+    say(
+        f"cases: {splits}; {result.num_with_nodules} with nodules of their own; "
+        f"{result.num_with_notes} with notes in the manifest"
+    )
     say(
         f"{result.num_cases} cases in the store, {result.num_quarantined} quarantined. "
-        "Next: factory train"
+        f"Next: factory train{f' --recipe {recipe}' if recipe else ''}"
     )
     give(result.manifest)

@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from factory.digests import digest_json
 from factory.errors import CaseError, FactoryError, StoreError
 from factory.ingest.prepare import IngestConfig
 from factory.ingest.sources import SourceCase, find_cases, read_patients
@@ -20,10 +21,14 @@ from jobs.cluster import connect, run_tasks
 from jobs.console import progress, say
 from jobs.ingest.task import INPUT_DIGEST, ingest_case
 from jobs.quarantine import give_up, publish_quarantine
+from manifests.read import read_manifest
+from manifests.schema import SPLITS
 from manifests.split import SplitFractions, assign_splits, too_few_patients
 from manifests.write import write_manifest
 
 FORMAT = 1
+
+_LONGEST_NAME = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +39,9 @@ class IngestResult:
     num_quarantined: int
     """Of this source."""
     manifest: str
+    num_by_split: dict[str, int]
+    num_with_nodules: int
+    num_with_notes: int
 
 
 def ingest(
@@ -65,9 +73,9 @@ def ingest(
     split = _claim(lake, config, split)
     run_id = uuid.uuid4().hex
     for file in findings.ignored:
-        say(f"warning: {file} matches neither layout and was left out")
+        say(f"warning: {file} was left out: it matches neither layout, or cannot be read")
     for reject in findings.rejects:
-        give_up(lake, reject.case_id, reject.case_id, "find", reject, run_id=run_id)
+        give_up(lake, _item_of(reject), reject.case_id, "find", reject, run_id=run_id)
         say(f"quarantined: {reject}")
     _ingest_all(findings.cases, lake, config, run_id, ray_address)
     num_cases = _publish(lake, split)
@@ -75,14 +83,32 @@ def ingest(
     while num_cases != len(lake.committed_ids()):
         num_cases = _publish(lake, split)
     asked = {case.case_id for case in findings.cases}
-    asked |= {reject.case_id for reject in findings.rejects}
+    asked |= {_item_of(reject) for reject in findings.rejects}
     num_quarantined = len(asked & lake.quarantined_ids())
     if not num_cases:
         raise FactoryError(
             f"source {source}: all {num_quarantined} cases were quarantined; expected at least one "
             f"that is whole. The reasons are above and in {lake.storage.child(QUARANTINE)}."
         )
-    return IngestResult(num_cases, num_quarantined, lake.storage.child(MANIFEST))
+    return _result(lake, num_quarantined)
+
+
+def _result(lake: Lake, num_quarantined: int) -> IngestResult:
+    manifest = lake.storage.child(MANIFEST)
+    rows = read_manifest(manifest).to_pylist()
+    return IngestResult(
+        num_cases=len(rows),
+        num_quarantined=num_quarantined,
+        manifest=manifest,
+        num_by_split={split: sum(row["split"] == split for row in rows) for split in SPLITS},
+        num_with_nodules=sum(bool(row["nodules"]) for row in rows),
+        num_with_notes=sum(bool(row["notes"]) for row in rows),
+    )
+
+
+def _item_of(reject: CaseError) -> str:
+    """Return the name of a reject's record: its id, unless that is too long for a file."""
+    return reject.case_id if len(reject.case_id) <= _LONGEST_NAME else digest_json(reject.case_id)
 
 
 def _claim(lake: Lake, config: IngestConfig, split: SplitFractions | None) -> SplitFractions:
@@ -171,11 +197,12 @@ def _publish(lake: Lake, split: SplitFractions) -> int:
         say(f"warning: {len(patients)} patients are too few to split; all cases are for training")
     splits = assign_splits(patients, split)
     _warn_of_twins(rows)
-    lake.sweep([row["case_id"] for row in rows])
     write_manifest(
         [_manifest_row(row, splits[row["patient_id"]]) for row in rows],
         lake.storage.child(MANIFEST),
     )
+    # Last: until then the manifest of an earlier run may name what is swept.
+    lake.sweep([row["case_id"] for row in rows])
     return len(rows)
 
 

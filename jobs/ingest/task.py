@@ -73,7 +73,20 @@ def _commit(
     write_volume(lake.storage, path, volume, kind="real", case_id=case.case_id)
     row = _row(prepared, source, path)
     run = {"run_id": run_id, "attempt": attempt, "created_at": datetime.now(UTC).isoformat()}
-    lake.replace_commit(case.case_id, {**row, **run, INPUT_DIGEST: digest})
+    committed = {**row, **run, INPUT_DIGEST: digest}
+    if lake.commit(case.case_id, committed):
+        return
+    standing = lake.committed_row(case.case_id)
+    if standing[INPUT_DIGEST] == digest and _is_whole(lake, standing):
+        # Another ingest was first, with the same files.
+        lake.storage.remove(path)
+        return
+    lake.replace_commit(case.case_id, committed)
+    if not lake.storage.exists(path):
+        raise StoreError(
+            f"case {case.case_id}: its volume was swept away by another ingest; expected it at {path}. "
+            "Run again."
+        )
 
 
 def _row(prepared: PreparedCase, source: SourceCase, path: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ def command(
     ] = None,
     recipe: options.Recipe = None,
     steps: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Optimizer steps. [recipe: 100000]")
+        int | None, typer.Option(metavar="N", min=1, help="Optimizer steps. [the recipe's]")
     ] = None,
     num_workers: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Ray Train workers. [one a GPU, or one]")
@@ -50,6 +50,6 @@ def command(
     )
     say(
         f"{result.step} steps, last loss {result.loss:.4f}, model {result.digest[:12]}. "
-        "Next: factory generate --ratio 0.25"
+        f"Next: factory generate --ratio 0.25{f' --recipe {recipe}' if recipe else ''}"
     )
     give(result.model)

@@ -23,6 +23,7 @@ from factory.errors import ClusterError, FactoryError, RecipeError, StoreError, 
 from jobs.cases import CaseStore, open_case_store
 from jobs.claims import differences
 from jobs.cluster import Cluster, connect
+from jobs.console import say
 from jobs.train.config import TrainConfig
 from jobs.train.loop import METRICS, MODEL, LoopSettings, train_loop
 from jobs.train.watch import last_metrics, watch
@@ -32,6 +33,7 @@ RUN_FILE = "run.json"
 
 _RAY_NAME = "train"
 _LOCK = ".lock"
+_MANY_STEPS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,8 @@ def train(
         notes={"recipe": recipe, "num_cases": len(store.training_rows())},
     )
     with _alone(run):
+        if (step := _newest_checkpoint(run)) and _steps_done(run) < config.steps:
+            say(f"train: going on from the checkpoint of step {step}")
         if _steps_done(run) < config.steps:
             with connect(ray_address) as cluster, watch(run / METRICS, config.steps):
                 _fit_on(cluster, settings, run, num_workers, device)
@@ -145,6 +149,11 @@ def _fit_on(
     from ray.train.torch import TorchTrainer
 
     use_gpu = cluster.use_gpu(device)
+    if not use_gpu and settings.config.steps >= _MANY_STEPS:
+        say(
+            f"warning: {settings.config.steps} steps without a GPU take weeks; --recipe demo is made "
+            "for CPUs"
+        )
     workers = _num_workers(cluster, settings.config, num_workers, use_gpu=use_gpu)
     if cluster.is_local and not use_gpu:
         settings = replace(settings, num_threads=max(1, int(cluster.num_cpus) // workers))
@@ -229,6 +238,12 @@ def _steps_done(run: Path) -> int:
     step = read_model_card(run / MODEL).training["step"]
     assert isinstance(step, int)
     return step
+
+
+def _newest_checkpoint(run: Path) -> int:
+    """Return the step of the newest checkpoint; 0 where there is none."""
+    folders = (run / "ray" / _RAY_NAME).glob("step_*")
+    return max((int(folder.name.removeprefix("step_")) for folder in folders), default=0)
 
 
 def _result(run: Path) -> TrainResult:

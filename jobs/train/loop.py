@@ -5,6 +5,7 @@ examples of my slots -> L1 on epsilon -> DDP mean -> Adam -> EMA -> every N step
 
 import json
 import math
+import os
 import time
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
@@ -86,6 +87,8 @@ def train_loop(loop_config: dict[str, LoopSettings]) -> None:
         batch_size=config.batch_size,
     )
     slots = range(rank, config.batch_size, world)
+    if rank == 0:
+        _end_torn_line(Path(settings.run_dir, METRICS))
     while training.step < config.steps:
         start = time.monotonic()
         loss = _step(training, parallel, schedule, examples, slots, world)
@@ -215,6 +218,15 @@ def _write_checkpoint(
         preprocessing={"hu_window": list(config.hu_window), "ingest": settings.ingest},
         training={**settings.notes, "step": training.step},
     )
+
+
+def _end_torn_line(metrics: Path) -> None:
+    """A run that was killed can have left half a line: the next one begins on its own."""
+    with metrics.open("a+b") as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":
+                file.write(b"\n")
 
 
 def _log(settings: LoopSettings, step: int, loss: float, seconds: float) -> None:

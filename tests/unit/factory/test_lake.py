@@ -23,17 +23,17 @@ def write(lake: Lake, item: str, attempt: str) -> str:
 
 
 def test_the_first_commit_stands_and_the_second_is_told_that_it_lost(lake):
-    assert lake.commit("a", {"image_uri": "first"}) is True
-    assert lake.commit("a", {"image_uri": "second"}) is False
-    assert lake.committed_row("a") == {"image_uri": "first"}
+    assert lake.commit("a", {"image_uri": "volumes/a.first.ome.zarr"}) is True
+    assert lake.commit("a", {"image_uri": "volumes/a.second.ome.zarr"}) is False
+    assert lake.committed_row("a") == {"image_uri": "volumes/a.first.ome.zarr"}
     assert lake.is_committed("a")
     assert not lake.is_committed("b")
 
 
 def test_a_commit_whose_input_has_changed_is_replaced(lake):
-    lake.commit("a", {"sha": "old"})
-    lake.replace_commit("a", {"sha": "new"})
-    assert lake.committed_row("a") == {"sha": "new"}
+    lake.commit("a", {"image_uri": "volumes/a.old.ome.zarr"})
+    lake.replace_commit("a", {"image_uri": "volumes/a.new.ome.zarr"})
+    assert lake.committed_row("a") == {"image_uri": "volumes/a.new.ome.zarr"}
     assert lake.committed_ids() == {"a"}
 
 
@@ -103,6 +103,25 @@ def test_a_sweep_keeps_what_another_run_has_committed_meanwhile(lake):
     assert [f"volumes/{name}" for name in lake.storage.names("volumes")] == [second]
 
 
+@pytest.mark.parametrize(
+    "uri", ["volumes/../volumes/a.x.ome.zarr", "volumes/b.x.ome.zarr", "", None, "/volumes/a.x"]
+)
+def test_a_commit_that_names_no_volume_of_its_item_is_refused(lake, uri):
+    """The sweep would take the item's own volume for a loser's."""
+    write(lake, "a", "x")
+    lake.commit("a", {"image_uri": uri})
+    with pytest.raises(StoreError, match=r"found image_uri .*; expected volumes/a\.<attempt>"):
+        lake.sweep(["a"])
+    assert lake.storage.names("volumes") == ["a.x.ome.zarr"]
+
+
+@pytest.mark.parametrize("record", ["[]", "3", "null"])
+def test_a_record_that_is_no_object_is_refused(tmp_path, record):
+    (tmp_path / "dataset.json").write_text(record)
+    with pytest.raises(StoreError, match=r"dataset\.json: found .*; expected a JSON object"):
+        Lake(tmp_path).identity()
+
+
 def test_an_item_whose_commit_is_dropped_is_to_be_made_again(lake):
     lake.commit("a", {"image_uri": "gone"})
     lake.drop("a")
@@ -151,5 +170,5 @@ def test_a_torn_record_is_named_with_the_way_out(tmp_path, path, read, content):
     file = tmp_path / path
     file.parent.mkdir(exist_ok=True)
     file.write_bytes(content)
-    with pytest.raises(StoreError, match=rf"{path}: found .*; expected JSON\. (Remove|Restore)"):
+    with pytest.raises(StoreError, match=rf"{path}: found .*; expected a JSON object\. Remove"):
         read(Lake(tmp_path))

@@ -218,3 +218,16 @@ def test_a_header_says_whether_the_scan_has_an_orientation(tmp_path, sform, qfor
     image.set_qform(AFFINE, code=qform)
     nib.save(image, tmp_path / "a.nii")
     assert has_orientation(tmp_path / "a.nii") is known
+
+
+@pytest.mark.parametrize(("scale", "found"), [(1e3, "700 x 800 x 2500"), (1e-2, "0.007 x 0.008")])
+def test_voxels_in_another_unit_than_millimetres_are_refused(ct_of, scale, found):
+    affine = AFFINE.copy()
+    affine[:3, :3] *= scale
+    with pytest.raises(CaseError, match=rf"has voxels of {found}.* mm; expected 0\.05 to 50 mm"):
+        ct_of(hu_of(), affine)
+
+
+def test_values_that_no_scanner_gives_are_refused(ct_of):
+    with pytest.raises(CaseError, match=r"has values from -1e\+30 to .*; expected HU, with air"):
+        ct_of((hu_of(np.float32) * np.float32(1e27)).astype(np.float32))

@@ -136,12 +136,27 @@ def test_a_mask_without_its_ct_is_named_up_to_its_last_mark(folder):
     assert reasons(folder("my_lung_7_lung.nii.gz")).keys() == {"my_lung_7"}
 
 
-@pytest.mark.parametrize("name", ["patient 7", "ä", "-a", "", "a\n", "a,b"])
+@pytest.mark.parametrize("name", ["patient 7", "ä", "-a", "", "a,b", "M" * 129])
 def test_an_id_that_cannot_name_a_volume_is_rejected(folder, name):
     found = folder(f"x/{name}_ct.nii.gz", "good_ct.nii.gz")
     assert [case.case_id for case in found.cases] == ["good"]
     assert "an id that cannot name a volume" in reasons(found)[name]
     assert reasons(found)[name].endswith("Rename the files.")
+
+
+@pytest.mark.parametrize("name", ["a\n_ct.nii.gz", "n\udcff_ct.nii.gz"])
+def test_a_name_that_is_not_text_is_left_out_and_named(folder, name):
+    found = folder(name, "good_ct.nii.gz")
+    assert [case.case_id for case in found.cases] == ["good"]
+    (left_out,) = found.ignored
+    assert left_out.isascii()
+    assert "a name that is not text" in left_out
+
+
+def test_a_link_that_leads_back_up_shows_no_scan_twice(folder, tmp_path):
+    folder("ok/a_ct.nii.gz")
+    os.symlink("..", tmp_path / "ok" / "loop")
+    assert only_case(folder()).case_id == "a"
 
 
 @pytest.mark.parametrize("name", ["1.2.840.113", "LIDC-IDRI-0042", "a_ct", "7"])

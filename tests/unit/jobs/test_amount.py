@@ -49,3 +49,10 @@ def test_an_amount_that_cannot_be_meant_is_refused_at_once(
 def test_a_share_of_no_real_volumes_is_refused() -> None:
     with pytest.raises(UsageError, match=r"ratio is 0\.25, but there are 0 real training volumes"):
         Amount(ratio=0.25).of(0)
+
+
+def test_more_than_a_plan_can_hold_is_refused() -> None:
+    with pytest.raises(
+        UsageError, match=r"asked for 99999999999 synthetic volumes; expected at most"
+    ):
+        Amount(count=99999999999)

@@ -37,7 +37,9 @@ def test_a_lake_without_its_plan_is_not_begun(lake: Path) -> None:
 
 def test_an_identity_that_is_torn_is_named(lake: Path) -> None:
     (lake / "dataset.json").write_text('{"kind": "la')
-    with pytest.raises(StoreError, match=r"dataset\.json: found .*; expected JSON\. Restore"):
+    with pytest.raises(
+        StoreError, match=r"dataset\.json: found .*; expected a JSON object\. Remove"
+    ):
         open_lake(lake)
 
 

@@ -72,7 +72,9 @@ def test_the_tables_of_the_lake_itself_are_never_overwritten(
     (tmp_path / "link").symlink_to(lake)
     before = (lake / name).read_bytes()
     for source in (lake, tmp_path / "link"):
-        with pytest.raises(UsageError, match=r"found a table of the lake itself; expected another"):
+        with pytest.raises(
+            UsageError, match=r"found what belongs to a lake or case store; expected another"
+        ):
             write(source, tmp_path / through / name, Amount(count=1))
     assert (lake / name).read_bytes() == before
 

@@ -373,6 +373,22 @@ def test_a_poisoned_gpu_ends_the_actor_and_not_the_item(
     assert bench.lake.count_attempts(bench.items["c0"].work_id, RUN) == 1
 
 
+def test_a_disk_that_takes_not_even_the_reason_leaves_the_item_open(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(actor, "write_volume", full)
+        patch.setattr(actor, "give_up", full)
+        row = bench.draw("c0")
+    assert row["committed"] is False
+    assert "could not be recorded: [Errno 28]" in row["problem"]
+    assert bench.lake.quarantined_ids() == set()
+    assert bench.draw("c0")["committed"]
+
+
 def test_a_batch_from_ray_gives_a_small_row_an_item(bench: Bench) -> None:
     import json
 

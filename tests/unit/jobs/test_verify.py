@@ -123,10 +123,19 @@ def test_a_row_that_says_another_sha_is_found(lake: Path, kind: str) -> None:
         return [r | {f"{kind}_sha256": said} if r["work_id"] == row["work_id"] else r for r in rows]
 
     rewrite(lake, change)
-    assert only_problem(lake) == (
-        f"case {row['case_id']}, {row['work_id']}: {kind} has sha256 {row[f'{kind}_sha256']}, "
-        f"the manifest says {said}"
-    )
+    name = f"case {row['case_id']}, {row['work_id']}"
+    is_said = f"{row[f'{kind}_sha256']}, the manifest says {said}"
+    assert found(lake) == [
+        f"{name}: the commit has {kind}_sha256 {is_said}",
+        f"{name}: {kind} has sha256 {is_said}",
+    ]
+
+
+@pytest.mark.parametrize("marker", ["{}", "[]", "null", '{"a":', ""])
+def test_a_commit_that_is_not_one_is_found(lake: Path, marker: str) -> None:
+    row = drawn(lake)
+    (lake / "commits" / f"{row['work_id']}.json").write_text(marker)
+    assert only_problem(lake).startswith(f"case {row['case_id']}, {row['work_id']}: ")
 
 
 def test_a_volume_that_lies_elsewhere_in_the_patient_is_found(lake: Path) -> None:
@@ -177,7 +186,7 @@ def test_a_volume_of_another_size_than_its_reference_is_found(lake: Path) -> Non
     assert any("layout has sha256" in problem for problem in found(lake))
     sha = {"layout_sha256": sha256_of_voxels(half.layout)}
     rewrite(lake, lambda rows: [r | sha if r["work_id"] == row["work_id"] else r for r in rows])
-    assert only_problem(lake).endswith("has shape (8, 16, 16), but its reference (16, 16, 16)")
+    assert found(lake)[-1].endswith("has shape (8, 16, 16), but its reference (16, 16, 16)")
 
 
 def test_a_volume_whose_donor_has_no_row_is_found(lake: Path) -> None:
