@@ -86,6 +86,8 @@ def connect(address: str | None = None) -> Iterator[Cluster]:
     if _connected is not None:
         yield _connected
         return
+    if address:
+        _knock(address)
     _set_environment(is_local=address is None)
     import ray
 
@@ -169,25 +171,30 @@ def _init(address: str | None, temp_dir: Path | None) -> None:
             "_temp_dir": str(temp_dir),
         }
     try:
-        if address:
-            _knock(address)
         with _native_stderr_muted() if temp_dir else nullcontext():
             ray.init(address=address or "local", **options)
     except Exception as error:
         # Ray raises plain exceptions of its own for a start that times out.
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ClusterError(
-            f"Ray cluster {address or '(local)'}: {reason}; expected a cluster that answers. Check "
-            "the address, that `ray status` works there, and RAY_AUTH_MODE and RAY_AUTH_TOKEN_PATH if "
-            "it asks for a token; or leave --ray-address away."
-        ) from error
+        raise _unreachable(address, error) from error
 
 
 def _knock(address: str) -> None:
     """Fail within seconds where nothing listens: Ray itself would try for many minutes."""
     host, separator, port = address.rpartition(":")
     if separator and port.isdecimal() and "/" not in host:
-        socket.create_connection((host, int(port)), timeout=_SECONDS_TO_ANSWER).close()
+        try:
+            socket.create_connection((host, int(port)), timeout=_SECONDS_TO_ANSWER).close()
+        except OSError as error:
+            raise _unreachable(address, error) from error
+
+
+def _unreachable(address: str | None, error: Exception) -> ClusterError:
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return ClusterError(
+        f"Ray cluster {address or '(local)'}: {reason}; expected a cluster that answers. Check "
+        "the address, that `ray status` works there, and RAY_AUTH_MODE and RAY_AUTH_TOKEN_PATH if "
+        "it asks for a token; or leave --ray-address away."
+    )
 
 
 def _torch_sees_a_gpu() -> bool:

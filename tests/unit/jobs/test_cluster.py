@@ -1,6 +1,7 @@
 """What of the cluster can be checked without starting one."""
 
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -48,9 +49,11 @@ def test_a_gpu_that_torch_cannot_use_is_none(monkeypatch: pytest.MonkeyPatch) ->
     assert Cluster(num_cpus=8, num_gpus=1, is_local=False).use_gpu("cuda") is True
 
 
-def test_a_cluster_that_does_not_answer_is_an_error_within_seconds() -> None:
-    import socket
-
+def test_a_cluster_that_does_not_answer_is_an_error_within_seconds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Other tests of the session may be connected.
+    monkeypatch.setattr(cluster, "_connected", None)
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{unused.getsockname()[1]}"
