@@ -111,7 +111,8 @@ def _open_model(model: Path, store: CaseStore) -> tuple[Path, ModelCard]:
             f"{store.grid}^3; expected one grid. Ingest with --grid {card.unet.grid}, or train on "
             "these cases."
         )
-    if changed := differences(cast("dict[str, Any]", card.preprocessing["ingest"]), store.ingest):
+    trained_on = cast("dict[str, Any]", card.preprocessing.get("ingest", store.ingest))
+    if changed := differences(trained_on, store.ingest):
         raise ModelError(
             f"model {model}: its training cases were ingested with other settings than case store "
             f"{store.url} ({'; '.join(changed)}); expected the same. Ingest the cases anew."
