@@ -72,6 +72,9 @@ def _runs(kernel: Kernel) -> bool:
     probe = torch.zeros(1, 8, 1, _KERNEL_CHANNELS, device="cuda")
     try:
         kernel(probe, probe, probe)
+    except torch.OutOfMemoryError:
+        # It says nothing of the kernel, and the answer is kept for the process's life.
+        raise
     except (NotImplementedError, RuntimeError):
         return False
     return True

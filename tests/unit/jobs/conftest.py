@@ -2,9 +2,14 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sampler_bench import CONFIG, Bench, MakeBench
 from support import draw_in_process, make_case_store
+
+from jobs.cases import CaseStore, open_case_store
+from jobs.generate.config import GenerateConfig
 
 
 @pytest.fixture(scope="session")
@@ -31,3 +36,27 @@ def whole_lake(cases_16: Path, model_16: Path, tmp_path_factory: pytest.TempPath
 def lake(whole_lake: Path, tmp_path: Path) -> Path:
     """A finished lake of four volumes, to be damaged."""
     return Path(shutil.copytree(whole_lake, tmp_path / "lake"))
+
+
+@pytest.fixture(scope="module")
+def store(cases_16: Path) -> CaseStore:
+    return open_case_store(cases_16)
+
+
+@pytest.fixture
+def make_bench(store: CaseStore, model_16: Path, tmp_path: Path) -> MakeBench:
+    def make(name: str = "lake", config: GenerateConfig = CONFIG, **changes: Any) -> Bench:
+        return Bench(changes.get("store", store), model_16, tmp_path / name, config)
+
+    return make
+
+
+@pytest.fixture
+def bench(make_bench: MakeBench) -> Bench:
+    return make_bench()
+
+
+@pytest.fixture
+def own_store(cases_16: Path, tmp_path: Path) -> CaseStore:
+    """A case store to be damaged."""
+    return open_case_store(shutil.copytree(cases_16, tmp_path / "cases"))

@@ -52,3 +52,23 @@ def test_attention_falls_back_when_xformers_refuses_cuda_tensors() -> None:
         module._xformers_kernel.cache_clear()
         assert attention_backend() == "xformers"
     module._xformers_kernel.cache_clear()
+
+
+def test_a_full_gpu_at_the_probe_is_not_taken_for_a_missing_kernel() -> None:
+    from models import attention as module
+
+    def full(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    real_zeros = torch.zeros
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.cuda, "is_available", lambda: True)
+        patch.setattr(torch, "zeros", lambda *shape, device: real_zeros(*shape))
+        patch.setattr(module, "_import_quietly", lambda: full)
+        module._xformers_kernel.cache_clear()
+        with pytest.raises(torch.OutOfMemoryError):
+            attention_backend()
+        # The next call asks again, when there may be room.
+        patch.setattr(module, "_import_quietly", lambda: softmax_attention)
+        assert attention_backend() == "xformers"
+    module._xformers_kernel.cache_clear()
