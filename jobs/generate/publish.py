@@ -53,6 +53,9 @@ def publish(lake: Lake, items: list[WorkItem], store: CaseStore) -> GenerateResu
     mix = mix_of(manifest)
     if quarantined:
         say(f"warning: {len(quarantined)} of {len(items)} planned volumes are missing from the mix")
+    doubtful = sum(row["qc_verdict"] != "accept" for row in rows)
+    if doubtful:
+        say(f"warning: {doubtful} of {len(rows)} volumes are not accepted: see the qc_ columns")
     return GenerateResult(
         manifest=manifest,
         num_real=mix.num_real,

@@ -93,3 +93,19 @@ def test_there_are_no_more_actors_than_gpus(capsys: pytest.CaptureFixture[str]) 
 def test_an_error_of_a_case_stays_as_it_is() -> None:
     error = CaseError("a", "found b; expected c")
     assert as_case_error("a", error) is error
+
+
+def test_volumes_that_quality_control_doubts_are_announced(
+    cases_16: Path,
+    model_16: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Without clipping a network that has learned nothing drives the lungs to the window's ends."""
+    draw_in_process(monkeypatch)
+    unclipped = GenerateConfig(steps=20, clip_x0=False, sigma="beta")
+    generate(cases_16, model_16, tmp_path / "lake", Amount(count=2), unclipped)
+    assert (
+        "warning: 2 of 2 volumes are not accepted: see the qc_ columns" in capsys.readouterr().err
+    )
