@@ -5,14 +5,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from factory.intensity import HuWindow
-from factory.layouts import BACKGROUND, LUNG
+from factory.intensity import Scale
+from factory.layouts import LUNG
 
 MIN_CHANGED_FRACTION = 0.5
 """A volume that repeats its reference in most of the lungs is no new lung."""
 
 MAX_SATURATED_FRACTION = 0.25
-"""Above this share of voxels at the window's ends the sampler has run away."""
+"""Above this share of voxels at the scale's ends the sampler has run away."""
 
 LUNG_MEDIAN_HU = (-1088.6, -366.95)
 """Accepted median HU of lung: the organ-median rule of MAISI's quality check."""
@@ -23,19 +23,19 @@ class Quality:
     """Figures of one synthetic volume against its reference."""
 
     background_equal: bool
-    """Every voxel outside the layout equals the reference, bit for bit."""
+    """Every voxel that was not drawn equals the reference, bit for bit."""
 
     changed_fraction: float
-    """Share of the layout's voxels whose HU differ from the reference."""
+    """Share of the drawn voxels whose HU differ from the reference."""
 
     lung_median_hu: float
-    """Median HU of the layout's lung voxels."""
+    """Median HU of the layout's lung voxels; NaN if there are none."""
 
     reference_lung_median_hu: float
     """The same in the reference."""
 
     saturated_fraction: float
-    """Share of the layout's voxels at either end of the HU window."""
+    """Share of the drawn voxels at either end of the HU that the model can draw."""
 
     @property
     def verdict(self) -> str:
@@ -64,17 +64,29 @@ def assess(
     synthetic_hu: NDArray[np.int16],
     reference_hu: NDArray[np.int16],
     layout: NDArray[np.uint8],
-    window: HuWindow,
+    drawn: NDArray[np.bool_],
+    scale: Scale,
 ) -> Quality:
-    """Measure a synthetic volume against its reference; all arrays (z, y, x), one shape."""
-    inside = layout != BACKGROUND
+    """Measure a synthetic volume against its reference.
+
+    Args:
+        synthetic_hu: (z, y, x) HU.
+        reference_hu: (z, y, x) HU.
+        layout: (z, y, x) labels; its lungs are what the medians are of.
+        drawn: (z, y, x) voxels that the model drew; at least one.
+        scale: What the model's output was decoded with.
+    """
     lung = layout == LUNG
-    drawn = synthetic_hu[inside]
-    ends = np.rint([window.low_hu, window.high_hu])
+    differs = synthetic_hu != reference_hu
     return Quality(
-        background_equal=bool((synthetic_hu[~inside] == reference_hu[~inside]).all()),
-        changed_fraction=float((drawn != reference_hu[inside]).mean()),
-        lung_median_hu=float(np.median(synthetic_hu[lung])),
-        reference_lung_median_hu=float(np.median(reference_hu[lung])),
-        saturated_fraction=float(np.isin(drawn, ends).mean()),
+        background_equal=not differs[~drawn].any(),
+        changed_fraction=float(differs[drawn].mean()),
+        lung_median_hu=_median(synthetic_hu[lung]),
+        reference_lung_median_hu=_median(reference_hu[lung]),
+        saturated_fraction=float(scale.saturated(synthetic_hu)[drawn].mean()),
     )
+
+
+def _median(hu: NDArray[np.int16]) -> float:
+    # NumPy warns of a median of nothing before it returns the same.
+    return float(np.median(hu)) if hu.size else float("nan")

@@ -28,7 +28,6 @@ def settings_of(store: CaseStore, model: Path, lake: Path, config: GenerateConfi
         nodules="",
         steps=config.steps,
         seed=0,
-        hu_window=(-1024.0, 600.0),
         config=config,
         device="cpu",
         run_id=RUN,

@@ -4,13 +4,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import nibabel as nib
 import numpy as np
 
 from factory.axes import ijk_from_zyx
 from factory.phantom import Phantom, draw_phantom
+
+if TYPE_CHECKING:
+    from factory.ingest.prepare import IngestConfig
+    from factory.preprocessing import Preprocessing
 
 SCAN_SIZE = (30, 48, 64)
 
@@ -34,8 +38,23 @@ def write_scan(folder: Path, name: str, seed: int, *, nodule: bool = True) -> Ph
     return drawn
 
 
-def random_checkpoint(path: Path, *, seed: int, grid: int = 16) -> Path:
-    """Write a checkpoint of a narrow network with random weights, so that every layer counts."""
+def random_checkpoint(
+    path: Path,
+    *,
+    seed: int,
+    grid: int = 16,
+    base_channels: int = 16,
+    preprocessing: "Preprocessing | None" = None,
+) -> Path:
+    """Write a checkpoint of a narrow network with random weights, so that every layer counts.
+
+    Args:
+        path: Folder to make.
+        seed: Of the weights.
+        grid: Voxels along each edge.
+        base_channels: Of the network.
+        preprocessing: How it is fed; None writes what checkpoints of the first release say.
+    """
     import torch
 
     from factory.ingest.prepare import IngestConfig
@@ -44,7 +63,15 @@ def random_checkpoint(path: Path, *, seed: int, grid: int = 16) -> Path:
     from models.unet3d import UNet3D, UNet3DConfig
 
     torch.manual_seed(seed)
-    denoiser = UNet3D(UNet3DConfig(grid=grid, base_channels=16, attention_max_size=8))
+    num_labels = len(preprocessing.labels) if preprocessing else 2
+    denoiser = UNet3D(
+        UNet3DConfig(
+            grid=grid,
+            in_channels=1 + num_labels,
+            base_channels=base_channels,
+            attention_max_size=8,
+        )
+    )
     with torch.no_grad():
         for weight in denoiser.parameters():
             weight.add_(0.05 * torch.randn_like(weight))
@@ -52,10 +79,9 @@ def random_checkpoint(path: Path, *, seed: int, grid: int = 16) -> Path:
         path,
         denoiser,
         schedule=NoiseSchedule(ScheduleConfig(num_steps=20)),
-        preprocessing={
-            "hu_window": [-1024.0, 600.0],
-            "ingest": asdict(IngestConfig(grid=grid)),
-        },
+        preprocessing=preprocessing.as_json()
+        if preprocessing
+        else {"hu_window": [-1024.0, 600.0], "ingest": asdict(IngestConfig(grid=grid))},
         training={"step": 0},
     )
     return path
@@ -64,14 +90,20 @@ def random_checkpoint(path: Path, *, seed: int, grid: int = 16) -> Path:
 def make_case_store(path: Path, num_cases: int, *, grid: int = 16, bare: int = 0) -> Path:
     """Make a case store of phantoms without Ray; the last `bare` cases have no nodule."""
     from factory.ingest.prepare import IngestConfig
-    from factory.ingest.sources import find_cases
-    from factory.lake import Lake
-    from jobs.ingest import job, task
 
     scans = path.with_name(f"{path.name}-scans")
     for seed in range(num_cases):
         write_scan(scans, f"c{seed}", seed, nodule=seed < num_cases - bare)
-    lake, config = Lake(path), IngestConfig(grid=grid)
+    return ingest_in_process(scans, path, IngestConfig(grid=grid))
+
+
+def ingest_in_process(scans: Path, path: Path, config: "IngestConfig") -> Path:
+    """Make a case store of a folder of scans without Ray."""
+    from factory.ingest.sources import find_cases
+    from factory.lake import Lake
+    from jobs.ingest import job, task
+
+    lake = Lake(path)
     split = job._claim(lake, config, None)
     for case in find_cases(scans, None).cases:
         assert task.ingest_case(case, lake.url, config, "made") == ""

@@ -1,14 +1,26 @@
+import re
+from itertools import permutations, product
+
+import nibabel as nib
 import numpy as np
 import pytest
 from nibabel.affines import apply_affine
 
 from factory.axes import (
+    CANONICAL,
     affine_from_zyx,
+    from_orientation,
     ijk_from_zyx,
+    is_orientation,
     ras_from_zyx,
     spacing_zyx,
+    to_orientation,
     zyx_from_ijk,
 )
+
+ORIENTATIONS = [
+    "".join(codes) for axes in permutations(["SI", "AP", "RL"]) for codes in product(*axes)
+]
 
 OBLIQUE = np.array(
     [
@@ -56,3 +68,55 @@ def test_an_affine_from_steps_goes_where_its_first_voxel_and_steps_say():
     assert ras_from_zyx(affine, (0, 0, 0)) == (10.0, 20.0, 30.0)
     assert ras_from_zyx(affine, (1, 1, 1)) == (11.0, 22.0, 33.0)
     assert spacing_zyx(affine) == (3.0, 2.0, 1.0)
+
+
+@pytest.mark.parametrize("codes", ORIENTATIONS)
+def test_turning_a_volume_there_and_back_loses_no_voxel(codes):
+    volume = np.arange(2 * 3 * 4 * 5, dtype=np.int16).reshape(2, 3, 4, 5)
+    for channels in (volume[0], volume):
+        turned = to_orientation(channels, codes)
+        back = from_orientation(turned, codes)
+        np.testing.assert_array_equal(back, channels)
+        np.testing.assert_array_equal(to_orientation(back, codes), turned)
+        assert turned.flags.c_contiguous
+        assert back.flags.c_contiguous
+
+
+@pytest.mark.parametrize("codes", ORIENTATIONS)
+def test_a_turned_volume_is_the_one_that_nibabel_turns(codes):
+    volume = np.arange(3 * 4 * 5).reshape(3, 4, 5)
+    ours = nib.orientations.axcodes2ornt(tuple(CANONICAL))
+    wanted = nib.orientations.axcodes2ornt(tuple(codes))
+    turn = nib.orientations.ornt_transform(ours, wanted)
+    expected = nib.orientations.apply_orientation(volume, turn)
+    np.testing.assert_array_equal(to_orientation(volume, codes), expected)
+
+
+def test_there_are_48_orientations_and_ours_changes_nothing():
+    assert len(set(ORIENTATIONS)) == 48
+    assert all(map(is_orientation, ORIENTATIONS))
+    volume = np.arange(24).reshape(2, 3, 4)
+    np.testing.assert_array_equal(to_orientation(volume, CANONICAL), volume)
+
+
+def test_the_patients_right_front_top_lands_where_slp_has_it():
+    volume = np.zeros((3, 4, 5))
+    right, anterior, superior = 4, 3, 2
+    volume[superior, anterior, right] = 1
+    # z still grows upwards; x starts at the patient's right and y at the front.
+    assert np.argwhere(to_orientation(volume, "SLP")).tolist() == [[2, 0, 0]]
+
+    volume[:] = 0
+    volume[0, 1, 2] = 1
+    assert np.argwhere(to_orientation(volume, "SLP")).tolist() == [[0, 5 - 1 - 2, 4 - 1 - 1]]
+
+
+@pytest.mark.parametrize("codes", ["", "SA", "SARL", "SAA", "SIA", "sar", "ZYX", "SA ", "SAR?"])
+def test_codes_that_are_no_orientation_are_refused(codes):
+    assert not is_orientation(codes)
+    for turn in (to_orientation, from_orientation):
+        with pytest.raises(
+            ValueError,
+            match=rf"found '{re.escape(codes)}'; expected three letters, one each of S or I, A or P",
+        ):
+            turn(np.zeros((2, 2, 2)), codes)

@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from factory.intensity import HuWindow
+from factory.intensity import HuWindow, Scale, SliceRanges
 from factory.quality import (
     LUNG_MEDIAN_HU,
     MAX_SATURATED_FRACTION,
@@ -79,8 +79,14 @@ def volumes() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return synthetic, reference, layout
 
 
+def assessed(scale: Scale, **changes: np.ndarray) -> Quality:
+    synthetic, reference, layout = volumes()
+    given = {"drawn": layout != 0, "synthetic_hu": synthetic, "layout": layout} | changes
+    return assess(reference_hu=reference, scale=scale, **given)
+
+
 def test_figures_are_measured_where_they_belong():
-    quality = assess(*volumes(), HuWindow())
+    quality = assessed(HuWindow())
     assert quality.background_equal
     # Of six voxels of the layout, five differ and two lie at the window's ends.
     assert quality.changed_fraction == pytest.approx(5 / 6)
@@ -92,18 +98,39 @@ def test_figures_are_measured_where_they_belong():
 
 
 def test_one_voxel_of_background_is_noticed():
-    synthetic, reference, layout = volumes()
+    synthetic, _, _ = volumes()
     synthetic[0, 0, 1] = 2999
-    assert not assess(synthetic, reference, layout, HuWindow()).background_equal
+    assert not assessed(HuWindow(), synthetic_hu=synthetic).background_equal
 
 
-def test_saturation_is_counted_at_the_ends_of_the_models_own_window():
-    assert assess(*volumes(), HuWindow(-900.0, 50.0)).saturated_fraction == pytest.approx(2 / 6)
-    assert assess(*volumes(), HuWindow(-1000.0, 400.0)).saturated_fraction == 0.0
+def test_saturation_is_counted_at_the_ends_of_the_models_own_scale():
+    assert assessed(HuWindow(-900.0, 50.0)).saturated_fraction == pytest.approx(2 / 6)
+    assert assessed(HuWindow(-1000.0, 400.0)).saturated_fraction == 0.0
+    ends_of_the_slice = SliceRanges(np.int16([-800]), np.int16([3000]))
+    assert assessed(ends_of_the_slice).saturated_fraction == pytest.approx(1 / 6)
+
+
+def test_where_nodules_alone_are_drawn_the_lungs_are_background():
+    synthetic, reference, layout = volumes()
+    nodules = layout == 2
+    assert not assessed(HuWindow(), drawn=nodules).background_equal
+
+    synthetic[~nodules] = reference[~nodules]
+    quality = assessed(HuWindow(), drawn=nodules, synthetic_hu=synthetic)
+    assert quality.background_equal
+    assert (quality.changed_fraction, quality.saturated_fraction) == (1.0, 0.5)
+    assert quality.lung_median_hu == quality.reference_lung_median_hu == -815.0
+
+
+def test_a_layout_without_lungs_has_no_median_and_is_reviewed():
+    _, _, layout = volumes()
+    quality = assessed(HuWindow(), layout=np.where(layout == 1, 2, layout).astype(np.uint8))
+    assert np.isnan([quality.lung_median_hu, quality.reference_lung_median_hu]).all()
+    assert quality.verdict == "review"
 
 
 def test_the_reference_itself_is_rejected():
-    _, reference, layout = volumes()
-    quality = assess(reference, reference, layout, HuWindow())
+    _, reference, _ = volumes()
+    quality = assessed(HuWindow(), synthetic_hu=reference)
     assert quality.changed_fraction == 0.0
     assert quality.verdict == "reject"
