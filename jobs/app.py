@@ -7,7 +7,7 @@ import typer
 from typer.core import TyperGroup
 
 from factory.errors import FactoryError
-from jobs import mix, status, verify
+from jobs import import_weights, mix, status, verify
 from jobs.demo import command as demo
 from jobs.generate import command as generate
 from jobs.ingest import command as ingest
@@ -87,3 +87,4 @@ app.command("mix")(mix.command)
 app.command("status")(status.command)
 app.command("verify")(verify.command)
 app.command("demo")(demo.command)
+app.command("import-weights")(import_weights.command)
