@@ -21,7 +21,9 @@ class Device(StrEnum):
 
 Recipe = Annotated[
     str | None,
-    typer.Option(metavar="NAME|FILE", help="How: paper, demo, tiny, or a TOML file. [paper]"),
+    typer.Option(
+        metavar="NAME|FILE", help="How: paper, fast, published, demo, tiny, or a TOML file. [paper]"
+    ),
 ]
 RayAddress = Annotated[
     str | None,

@@ -129,6 +129,24 @@ class NoiseSchedule:
             raise ValueError(f"t_prev is {t_prev} and t is {t}; a reverse step goes down")
         return 1.0 - self._alpha_bar(t) / self._alpha_bar(t_prev)
 
+    def signal_and_spread(self, t: int) -> tuple[float, float]:
+        """Return the weights of x_0 and of the noise in x_t, sqrt(a) and sqrt(1 - a).
+
+        Raises:
+            ValueError: `t` is outside -1 .. T-1.
+        """
+        alpha_bar = self._alpha_bar(t)
+        return math.sqrt(alpha_bar), math.sqrt(1.0 - alpha_bar)
+
+    def half_log_snr(self, t: int) -> float:
+        """Return log(signal / spread) at step t; infinite at the clean level.
+
+        Raises:
+            ValueError: `t` is outside -1 .. T-1.
+        """
+        signal, spread = self.signal_and_spread(t)
+        return math.inf if t == CLEAN else math.log(signal / spread)
+
     def strided(self, num_steps: int) -> list[tuple[int, int]]:
         """Return `num_steps` equal reverse steps (t, t_prev), from T-1 down to the clean level.
 

@@ -22,12 +22,11 @@ from torch import Tensor
 from factory.axes import spacing_zyx
 from factory.digests import sha256_of_voxels
 from factory.errors import CaseError, FactoryError
-from factory.intensity import HuWindow
 from factory.lake import Lake
-from factory.layouts import BACKGROUND, layout_channels
 from factory.nodules.bank import embedded_bank, load_bank
 from factory.nodules.measure import measure_nodules
 from factory.nodules.place import place_nodules
+from factory.preprocessing import ModelInput, Preprocessing
 from factory.quality import assess
 from factory.storage import Storage
 from factory.volumes import Volume, read_volume, write_volume
@@ -37,6 +36,7 @@ from jobs.quarantine import as_case_error, give_up
 from models.aas import aas_sample
 from models.attention import attention_backend
 from models.checkpoint import load_checkpoint
+from models.engine import SamplingEngine
 
 _CASES_IN_MEMORY = 4
 
@@ -55,7 +55,6 @@ class SamplerSettings:
     steps: int
     seed: int
     """Of the run; `--seed`."""
-    hu_window: tuple[float, float]
     config: GenerateConfig
     device: str
     """`cpu` or `cuda`."""
@@ -70,11 +69,19 @@ class Sampler:
         _make_deterministic()
         self._settings = settings
         self._device = torch.device(settings.device)
-        self._checkpoint = load_checkpoint(
+        checkpoint = load_checkpoint(
             settings.model, device=self._device, expect_digest=settings.model_digest
         )
+        self._schedule = checkpoint.schedule
+        self._preprocessing = Preprocessing.from_json(
+            checkpoint.card.preprocessing, where=f"model {settings.model}"
+        )
+        self._denoiser = SamplingEngine(
+            checkpoint.denoiser,
+            precision=settings.config.precision,  # type: ignore[arg-type]
+            compiled=settings.config.compiled,
+        )
         self._lake = Lake(settings.lake_url)
-        self._window = HuWindow(*settings.hu_window)
         self._bank = load_bank(settings.nodules) if settings.nodules else embedded_bank()
         cases = Storage(settings.cases_url)
         self._read_case = lru_cache(maxsize=_CASES_IN_MEMORY)(lambda path: read_volume(cases, path))
@@ -120,11 +127,12 @@ class Sampler:
         start = time.monotonic()
         reference = self._reference(item, donor)
         layout = self._layout(item, reference)
-        hu = self._sample(item, reference.ct, layout)
+        given = self._feed(item, reference.ct, layout)
+        hu = self._sample(item, given)
         volume = Volume(ct=hu, layout=layout, affine=reference.affine)
         path = self._lake.volume_path(item.work_id, attempt)
         write_volume(self._lake.storage, path, volume, kind="synthetic", work_id=item.work_id)
-        row = self._row(item, donor, volume, reference, path)
+        row = self._row(item, donor, volume, given, path)
         run = {
             "run_id": settings.run_id,
             "attempt": attempt,
@@ -160,23 +168,36 @@ class Sampler:
         )
         return layout
 
-    def _sample(
+    def _feed(
         self, item: WorkItem, reference_hu: NDArray[np.int16], layout: NDArray[np.uint8]
-    ) -> NDArray[np.int16]:
+    ) -> ModelInput:
+        given = self._preprocessing.feed(reference_hu, layout)
+        if not given.drawn.any():
+            labels = " or ".join(self._preprocessing.labels)
+            raise CaseError(
+                item.case_id,
+                f"its layout has no {labels}; expected at least one voxel of it, for this model draws "
+                "nothing else. Set min_nodules of [generate.placement] to 1 or more, or leave the "
+                "case out.",
+            )
+        return given
+
+    def _sample(self, item: WorkItem, given: ModelInput) -> NDArray[np.int16]:
         config = self._settings.config
         x_0 = aas_sample(
-            self._checkpoint.denoiser,
-            self._checkpoint.schedule,
-            layout=self._tensor(layout_channels(layout)),
-            x_known=self._tensor(self._window.encode(reference_hu)[None]),
+            self._denoiser,
+            self._schedule,
+            layout=self._tensor(given.condition),
+            x_known=self._tensor(given.x_known),
             draw_noise=_noise(item.seed),
+            variant=config.variant,  # type: ignore[arg-type]
+            sampler=config.sampler,  # type: ignore[arg-type]
+            blend=config.blend_taken,  # type: ignore[arg-type]
             num_steps=self._settings.steps,
             clip_x0=config.clip_x0,
             sigma=config.sigma,  # type: ignore[arg-type]
         )
-        drawn = self._window.decode(x_0[0, 0].float().cpu().numpy())
-        # The window clips bone and metal, so the background comes from the reference's own HU.
-        return np.where(layout == BACKGROUND, reference_hu, drawn)
+        return given.decode(x_0[0].float().cpu().numpy())
 
     def _tensor(self, channels: NDArray[np.float32]) -> Tensor:
         return torch.from_numpy(channels)[None].to(self._device)
@@ -186,11 +207,12 @@ class Sampler:
         item: WorkItem,
         donor: dict[str, Any],
         volume: Volume,
-        reference: Volume,
+        given: ModelInput,
         path: str,
     ) -> dict[str, Any]:
         settings = self._settings
-        quality = assess(volume.ct, reference.ct, volume.layout, self._window)
+        window = self._preprocessing.hu_window
+        quality = assess(volume.ct, given.reference_hu, volume.layout, given.drawn, given.scale)
         nodules = measure_nodules(volume.layout, volume.affine)
         return {
             "kind": "synthetic",
@@ -214,7 +236,7 @@ class Sampler:
             "model_digest": settings.model_digest,
             "sampler": settings.config.sampler,
             "steps": settings.steps,
-            "hu_window": list(settings.hu_window),
+            "hu_window": list(window) if window else None,
             "nodules": [nodule.as_row() for nodule in nodules],
             **quality.as_columns(),
         }

@@ -13,6 +13,15 @@ class SamplerName(StrEnum):
     """How a reverse step is taken."""
 
     ddpm = "ddpm"
+    ddim = "ddim"
+    dpmpp_2m = "dpmpp_2m"
+
+
+class Precision(StrEnum):
+    """What the network computes in."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
 
 
 def command(
@@ -29,10 +38,25 @@ def command(
     ] = None,
     recipe: options.Recipe = None,
     sampler: Annotated[
-        SamplerName | None, typer.Option(help="How a reverse step is taken. [recipe: ddpm]")
+        SamplerName | None,
+        typer.Option(
+            help="How a reverse step is taken: ddim and dpmpp_2m need few. [recipe's, or ddpm]"
+        ),
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Reverse steps. [all of the model's]")
+        int | None,
+        typer.Option(metavar="N", min=1, help="Reverse steps. [ddpm: all of the model's; else 25]"),
+    ] = None,
+    precision: Annotated[
+        Precision | None, typer.Option(help="Of the network. [recipe's, or float32]")
+    ] = None,
+    compiled: Annotated[
+        bool | None,
+        typer.Option(
+            "--compiled/--no-compiled",
+            help="Compile the network first: minutes that many volumes on a GPU repay.",
+            show_default=False,
+        ),
     ] = None,
     seed: Annotated[
         int, typer.Option(metavar="S", min=0, help="Another seed draws other volumes.")
@@ -72,7 +96,12 @@ def command(
     from jobs.workspace import path_of
 
     config = load_recipe(options.recipe_name(recipe)).table(
-        "generate", GenerateConfig, steps=steps, sampler=sampler.value if sampler else None
+        "generate",
+        GenerateConfig,
+        steps=steps,
+        sampler=sampler.value if sampler else None,
+        precision=precision.value if precision else None,
+        compiled=compiled,
     )
     result = generate(
         path_of("cases", cases),

@@ -4,7 +4,19 @@ from dataclasses import dataclass, field
 
 from factory.nodules.place import PlacementConfig
 
-SAMPLERS = ("ddpm",)
+SAMPLERS = ("ddpm", "ddim", "dpmpp_2m")
+"""Those of `models.solvers`; named here so that `--help` need not load torch."""
+
+FEW_STEPS = 25
+"""Reverse steps that the samplers other than `ddpm` take where none are asked for."""
+
+_CHOICES = {
+    "sampler": SAMPLERS,
+    "variant": ("paper", "authors"),
+    "blend": ("auto", "level", "start"),
+    "sigma": ("posterior", "beta"),
+    "precision": ("float32", "bfloat16"),
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -12,10 +24,24 @@ class GenerateConfig:
     """Settings of the `generate` job; the defaults are the paper's."""
 
     sampler: str = "ddpm"
-    """How a step is taken: `ddpm`, ancestral sampling."""
+    """How a step is taken: `ddpm`, ancestral sampling; `ddim` or `dpmpp_2m`, few steps without noise."""
 
     steps: int = 0
-    """Reverse steps, equally spaced on the model's schedule; 0 takes all of them."""
+    """Reverse steps, equally spaced on the model's schedule; 0 takes all of them, or 25 of a few-step
+    sampler."""
+
+    variant: str = "paper"
+    """`paper`: Algorithm 2; `authors`: the published code's loop, which has none of the options here."""
+
+    blend: str = "auto"
+    """Where the reference enters a step: the volume at the `level` reached, or the predicted clean
+    volume, the path's `start`; `auto` is `level` for `ddpm` and `start` for the others."""
+
+    precision: str = "float32"
+    """Of the network: `float32`, or `bfloat16` where the device computes in it."""
+
+    compiled: bool = False
+    """Compile the network when an actor starts, on CUDA into CUDA graphs: a minute or more."""
 
     clip_x0: bool = True
     """Clamp the predicted clean volume to the HU window at each step."""
@@ -33,11 +59,33 @@ class GenerateConfig:
     """Nodules for cases that have none of their own."""
 
     def __post_init__(self) -> None:
-        if self.sampler not in SAMPLERS:
-            raise ValueError(f"sampler is {self.sampler!r}; known are {', '.join(SAMPLERS)}")
-        if self.sigma not in ("posterior", "beta"):
-            raise ValueError(f"sigma is {self.sigma!r}; known are posterior, beta")
+        for name, known in _CHOICES.items():
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; known are {', '.join(known)}")
         if self.steps < 0:
             raise ValueError(f"steps is {self.steps}; it must be at least 1, or 0 for all")
         if self.num_threads < 1 or self.max_attempts < 1:
             raise ValueError("num_threads and max_attempts must be at least 1")
+        if self.variant == "authors":
+            self._check_authors()
+
+    def _check_authors(self) -> None:
+        theirs = {"sampler": "ddpm", "steps": 0, "clip_x0": True, "sigma": "posterior"}
+        changed = [name for name, value in theirs.items() if getattr(self, name) != value]
+        if changed or self.blend == "start":
+            name = changed[0] if changed else "blend"
+            raise ValueError(
+                f"variant is 'authors', the published loop, which has no {name} = "
+                f"{getattr(self, name)!r}; leave that out, or set variant = 'paper'"
+            )
+
+    def num_steps(self, total: int) -> int:
+        """Return the reverse steps that are taken of a model's `total`."""
+        return self.steps or (total if self.sampler == "ddpm" else min(FEW_STEPS, total))
+
+    @property
+    def blend_taken(self) -> str:
+        """What `auto` stands for, or what was asked for."""
+        if self.blend != "auto":
+            return self.blend
+        return "level" if self.sampler == "ddpm" else "start"

@@ -9,15 +9,17 @@ import uuid
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from factory.errors import ModelError, StoreError, UsageError
+from factory.ingest.prepare import IngestConfig
 from factory.lake import PLAN, Lake
 from factory.nodules.bank import embedded_bank, load_bank
+from factory.preprocessing import Preprocessing
 from jobs.amount import Amount
 from jobs.cases import CaseStore, open_case_store
 from jobs.claims import differences
-from jobs.cluster import connect
+from jobs.cluster import Cluster, connect
 from jobs.console import say
 from jobs.generate.actor import SamplerSettings
 from jobs.generate.config import GenerateConfig
@@ -30,6 +32,7 @@ from manifests.schema import PLAN_SCHEMA
 from manifests.write import write_table
 from models.card import CARD_NAME, ModelCard
 from models.checkpoint import load_checkpoint
+from models.engine import computes_in_bfloat16
 
 FORMAT = 1
 
@@ -84,15 +87,30 @@ def generate(
                 nodules=str(nodules.resolve()) if nodules else "",
                 steps=shared.steps,
                 seed=seed,
-                hu_window=shared.hu_window,
                 config=config,
-                device="cuda" if cluster.use_gpu(device) else "cpu",
+                device=_device(cluster, device, config),
                 run_id=uuid.uuid4().hex,
             )
             _write_plan(lake, claim, items)
             run_pool(cluster, settings, todo, store, actors)
     _write_plan(lake, claim, items)
     return publish(lake, items, store)
+
+
+def _device(cluster: Cluster, asked: str, config: GenerateConfig) -> str:
+    """Return where the actors compute, `cpu` or `cuda`.
+
+    Raises:
+        UsageError: This machine's CPU does not compute in the precision that was asked for.
+    """
+    device = "cuda" if cluster.use_gpu(asked) else "cpu"
+    here = device == "cpu" and cluster.is_local
+    if here and config.precision == "bfloat16" and not computes_in_bfloat16(device):
+        raise UsageError(
+            "--precision bfloat16: this CPU has no bfloat16 arithmetic (AVX512-BF16 or AMX on x86, BF16 "
+            "on Arm); expected a device that has. Take --precision float32."
+        )
+    return device
 
 
 def _open_model(model: Path, store: CaseStore) -> tuple[Path, ModelCard]:
@@ -105,19 +123,41 @@ def _open_model(model: Path, store: CaseStore) -> tuple[Path, ModelCard]:
         )
     # Weights that are torn are better found here than by every actor.
     card = load_checkpoint(checkpoint).card
-    if card.unet.grid != store.grid:
-        raise ModelError(
-            f"model {model}: its grid is {card.unet.grid}^3, but case store {store.url} has "
-            f"{store.grid}^3; expected one grid. Ingest with --grid {card.unet.grid}, or train on "
-            "these cases."
-        )
-    trained_on = cast("dict[str, Any]", card.preprocessing.get("ingest", store.ingest))
-    if changed := differences(trained_on, store.ingest):
-        raise ModelError(
-            f"model {model}: its training cases were ingested with other settings than case store "
-            f"{store.url} ({'; '.join(changed)}); expected the same. Ingest the cases anew."
-        )
+    _check_fit(model, card, store)
     return checkpoint, card
+
+
+def _check_fit(model: Path, card: ModelCard, store: CaseStore) -> None:
+    """Refuse cases that the model would be fed otherwise than it was trained on."""
+    fed = Preprocessing.from_json(card.preprocessing, where=f"model {model}")
+    grid, num_channels = card.unet.grid, 1 + len(fed.labels)
+    if card.unet.in_channels != num_channels:
+        raise ModelError(
+            f"model {model}: its network takes {card.unet.in_channels} channels, but its card names "
+            f"{' and '.join(fed.labels)}; expected {num_channels}, a volume and one a label. Train or "
+            "import it again."
+        )
+    ingest_anew = _ingest_anew(fed, grid)
+    if grid != store.grid:
+        raise ModelError(
+            f"model {model}: its grid is {grid}^3, but case store {store.url} has {store.grid}^3; "
+            f"expected one grid. {ingest_anew or f'Ingest with --grid {grid}, or train on these cases.'}"
+        )
+    asked = {key: store.ingest.get(key) for key in fed.ingest}
+    if changed := differences(fed.ingest, asked):
+        raise ModelError(
+            f"model {model}: it expects cases that were ingested with other settings than those of "
+            f"case store {store.url} ({'; '.join(changed)}); expected the same. "
+            f"{ingest_anew or 'Ingest the cases anew.'}"
+        )
+
+
+def _ingest_anew(fed: Preprocessing, grid: int) -> str:
+    """Return how to make cases for a model of whole scans, such as published weights."""
+    of_recipe = asdict(IngestConfig(grid=grid, field_of_view="scan"))
+    if "field_of_view" not in fed.ingest or not fed.ingest.items() <= of_recipe.items():
+        return ""
+    return f"Make some: `factory ingest SCANS --recipe published --out CASES --grid {grid}`."
 
 
 def _shared(
@@ -132,17 +172,11 @@ def _shared(
     bank = load_bank(nodules) if nodules else embedded_bank()
     return PlanSettings(
         model_digest=card.digest,
-        steps=config.steps or total,
+        steps=config.num_steps(total),
         config=config,
         bank_digest=bank.digest,
         seed=seed,
-        hu_window=_window(card),
     )
-
-
-def _window(card: ModelCard) -> tuple[float, float]:
-    low, high = cast("list[float]", card.preprocessing["hu_window"])
-    return float(low), float(high)
 
 
 def _claim_for(

@@ -16,7 +16,7 @@ from factory.nodules.place import placement_digest
 from jobs.cases import digest_of
 from jobs.generate.config import GenerateConfig
 
-ALGORITHM = 1
+ALGORITHM = 2
 """Part of every work id; raise it when a change of the code moves a voxel."""
 
 
@@ -25,13 +25,13 @@ class PlanSettings:
     """What all items of a plan share."""
 
     model_digest: str
+    """Of weights, schedule and preprocessing."""
     steps: int
     """Reverse steps, as taken."""
     config: GenerateConfig
     bank_digest: str
     seed: int
     """Of the run; `--seed`."""
-    hu_window: tuple[float, float]
 
     def as_json(self) -> dict[str, Any]:
         """Return what changes a voxel."""
@@ -40,9 +40,12 @@ class PlanSettings:
             "model": self.model_digest,
             "sampler": self.config.sampler,
             "steps": self.steps,
+            "variant": self.config.variant,
+            "blend": self.config.blend_taken,
             "clip_x0": self.config.clip_x0,
             "sigma": self.config.sigma,
-            "hu_window": list(self.hu_window),
+            "precision": self.config.precision,
+            "compiled": self.config.compiled,
             "seed": self.seed,
         }
 

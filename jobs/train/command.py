@@ -23,7 +23,7 @@ def command(
     device: options.DeviceOption = options.Device.auto,
     ray_address: options.RayAddress = None,
 ) -> None:
-    """Train the diffusion model on the training split of a case store.
+    """Train the model on the training cases of a store.
 
     Checkpoints as it goes; the same command run again goes on from the last
     one, and with more --steps it trains further.

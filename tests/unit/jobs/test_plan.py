@@ -20,7 +20,6 @@ SHARED = PlanSettings(
     config=GenerateConfig(),
     bank_digest="b" * 64,
     seed=0,
-    hu_window=(-1024.0, 600.0),
 )
 
 
@@ -113,9 +112,13 @@ def test_work_ids_and_seeds_are_unique_and_of_their_width() -> None:
         {"model_digest": "c" * 64},
         {"steps": 50},
         {"seed": 1},
-        {"hu_window": (-1000.0, 600.0)},
         {"config": GenerateConfig(clip_x0=False)},
         {"config": GenerateConfig(sigma="beta")},
+        {"config": GenerateConfig(sampler="ddim")},
+        {"config": GenerateConfig(variant="authors")},
+        {"config": GenerateConfig(blend="start")},
+        {"config": GenerateConfig(precision="bfloat16")},
+        {"config": GenerateConfig(compiled=True)},
     ],
     ids=lambda changes: " ".join(map(str, changes.items())),
 )
@@ -138,8 +141,12 @@ def test_placement_changes_only_cases_whose_nodules_are_placed(changes: dict[str
 
 @pytest.mark.parametrize(
     "config",
-    [GenerateConfig(num_threads=8), GenerateConfig(max_attempts=9)],
-    ids=["threads", "tries"],
+    [
+        GenerateConfig(num_threads=8),
+        GenerateConfig(max_attempts=9),
+        GenerateConfig(blend="level"),
+    ],
+    ids=["threads", "tries", "default by its name"],
 )
 def test_how_the_work_is_done_changes_no_id(config: GenerateConfig) -> None:
     assert changed_cases(ROWS, replace(SHARED, config=config)) == set()

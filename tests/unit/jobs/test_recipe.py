@@ -59,7 +59,7 @@ def test_each_recipe_that_ships_fits_every_verb(name: str, verb: str) -> None:
 
 
 def test_the_recipes_that_ship_are_these() -> None:
-    assert recipe_names() == ["demo", "paper", "tiny"]
+    assert recipe_names() == ["demo", "fast", "paper", "published", "tiny"]
 
 
 def test_the_paper_recipe_is_what_the_paper_did() -> None:
@@ -148,7 +148,10 @@ def test_a_wrong_key_or_value_is_named_with_what_was_expected(
         ("train.hu_window = [nan, 600]", r"\[train\]: hu_window is \(nan, 600\.0\) HU; the first"),
         ("train.model.base_channels = 3", r"\[train\] model: base_channels is 3"),
         ("train.schedule.num_steps = 0", r"\[train\] schedule: num_steps is 0"),
-        ("generate.sampler = 'ddim'", r"\[generate\]: sampler is 'ddim'; known are ddpm"),
+        ("generate.sampler = 'euler'", r"sampler is 'euler'; known are ddpm, ddim, dpmpp_2m"),
+        ("generate.variant = 'own'", r"\[generate\]: variant is 'own'; known are paper, authors"),
+        ("generate.blend = 'end'", r"\[generate\]: blend is 'end'; known are auto, level, start"),
+        ("generate.precision = 'int8'", r"precision is 'int8'; known are float32, bfloat16"),
         ("generate.sigma = 'alpha'", r"\[generate\]: sigma is 'alpha'; known are posterior, beta"),
         ("generate.steps = -1", r"\[generate\]: steps is -1; it must be at least 1, or 0 for all"),
         ("generate.num_threads = 0", r"\[generate\]: num_threads and max_attempts must be at"),
@@ -186,7 +189,8 @@ def test_a_recipe_that_is_not_there_is_answered_with_those_that_are(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(
-        RecipeError, match=r"recipe .*: no recipe has this name .*expected one of demo, paper, tiny"
+        RecipeError,
+        match=r"recipe .*: no recipe has this name .*expected one of demo, fast, paper, published, tiny",
     ):
         load_recipe(name)
 

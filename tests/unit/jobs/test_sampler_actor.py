@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 import torch
 from sampler_bench import CONFIG, RUN, Bench, MakeBench, donor_of, reference_of, settings_of
+from support import random_checkpoint
 
 from factory.digests import sha256_of_voxels
 from factory.intensity import HuWindow
 from factory.lake import Lake
 from factory.layouts import BACKGROUND, NODULE, layout_channels
+from factory.nodules.place import PlacementConfig
+from factory.preprocessing import published
 from factory.storage import Storage
 from factory.volumes import Volume, write_volume
 from jobs.cases import CaseStore
@@ -62,7 +65,53 @@ def test_the_lungs_are_what_the_sampler_draws_from_the_seed_of_the_item(
         sigma=config.sigma,  # type: ignore[arg-type]
     )
     inside = drawn.layout != BACKGROUND
-    np.testing.assert_array_equal(drawn.ct[inside], window.decode(x_0[0, 0].numpy())[inside])
+    # Channels last, the actor's network adds in another order: one HU where a sum is at a half.
+    np.testing.assert_allclose(drawn.ct[inside], window.decode(x_0[0, 0].numpy())[inside], atol=1)
+
+
+def test_published_weights_draw_turned_volumes_of_scaled_slices(
+    store: CaseStore, tmp_path: Path
+) -> None:
+    """Turned and scaled here by hand: x from the right, y from the front, each z by its range."""
+    labels = ("lung", "nodule")
+    model = random_checkpoint(tmp_path / "model", seed=3, preprocessing=published(labels, 16))
+    bench = Bench(store, model, tmp_path / "lake", CONFIG)
+    assert bench.draw("c0")["problem"] == ""
+    drawn, reference = bench.volume("c0"), reference_of(store, "c0")
+
+    low, high = (end(axis=(1, 2))[:, None, None] for end in (reference.ct.min, reference.ct.max))
+    units = ((reference.ct.astype(np.float32) - low) / (high - low) * 2 - 1).astype(np.float32)
+    channels = np.where([drawn.layout == 1, drawn.layout == 2], np.float32(1), np.float32(-1))
+    checkpoint = load_checkpoint(model)
+    generator = torch.Generator().manual_seed(bench.items["c0"].seed)
+    x_0 = aas_sample(
+        checkpoint.denoiser,
+        checkpoint.schedule,
+        layout=torch.from_numpy(channels[..., ::-1, ::-1].swapaxes(2, 3).copy())[None],
+        x_known=torch.from_numpy(units[:, ::-1, ::-1].swapaxes(1, 2).copy())[None, None],
+        draw_noise=lambda shape: torch.randn(shape, generator=generator),
+        num_steps=CONFIG.steps,
+    )
+    back = x_0[0, 0].numpy().swapaxes(1, 2)[:, ::-1, ::-1].clip(-1, 1)
+    inside = drawn.layout != BACKGROUND
+    expected = np.rint((back + 1) / 2 * (high - low) + low)
+    np.testing.assert_allclose(drawn.ct[inside], expected[inside], atol=1)
+    np.testing.assert_array_equal(drawn.ct[~inside], reference.ct[~inside])
+    assert bench.row("c0")["hu_window"] is None
+
+
+def test_a_model_of_nodules_alone_gives_up_a_layout_without_any(
+    store: CaseStore, tmp_path: Path
+) -> None:
+    model = random_checkpoint(tmp_path / "model", seed=3, preprocessing=published(("nodule",), 16))
+    none = PlacementConfig(min_nodules=0, max_nodules=0)
+    bench = Bench(store, model, tmp_path / "lake", replace(CONFIG, placement=none))
+    assert bench.draw("c2")["problem"] == (
+        "case c2: its layout has no nodule; expected at least one voxel of it, for this model draws "
+        "nothing else. Set min_nodules of [generate.placement] to 1 or more, or leave the case out."
+    )
+    assert bench.reason("c2")["error_class"] == "CaseError"
+    assert bench.draw("c0")["committed"]
 
 
 def test_the_row_says_what_the_volume_is(bench: Bench) -> None:

@@ -1,8 +1,15 @@
 """Settings of a training run."""
 
-import pytest
+from pathlib import Path
 
+import pytest
+import torch
+
+from factory.errors import RecipeError
+from jobs.recipe import load_recipe
 from jobs.train.config import EmaConfig, TrainConfig
+from jobs.train.loop import _start
+from models.unet3d import UNet3DConfig
 
 
 def test_the_defaults_are_the_papers() -> None:
@@ -10,6 +17,7 @@ def test_the_defaults_are_the_papers() -> None:
     assert (config.steps, config.batch_size, config.learning_rate) == (100_000, 1, 1e-5)
     assert config.hu_window == (-1024.0, 600.0)
     assert config.schedule.num_steps == 250
+    assert (config.precision, config.activation_checkpointing) == ("float32", False)
     assert config.ema == EmaConfig(decay=0.995, start_step=2000, update_every=10)
 
 
@@ -29,3 +37,38 @@ def test_a_learning_rate_must_be_above_zero(rate: float) -> None:
 def test_a_window_must_go_up(window: tuple[float, float]) -> None:
     with pytest.raises(ValueError, match=r"^hu_window is \(.*\) HU; the first must be the lower$"):
         TrainConfig(hu_window=window)
+
+
+@pytest.mark.parametrize("precision", ["float16", "bf16", ""])
+def test_a_precision_that_no_one_knows_is_refused_with_those_that_are(precision: str) -> None:
+    message = rf"^precision is '{precision}'; known are float32, bfloat16$"
+    with pytest.raises(ValueError, match=message):
+        TrainConfig(precision=precision)
+
+
+@pytest.mark.parametrize("activation_checkpointing", [False, True])
+def test_the_network_that_trains_has_the_recipes_checkpointing_and_its_average_never_recomputes(
+    activation_checkpointing: bool,
+) -> None:
+    small = UNet3DConfig(grid=8, base_channels=8, channel_mults=(1, 2))
+    config = TrainConfig(model=small, activation_checkpointing=activation_checkpointing)
+    training = _start(config, torch.device("cpu"))
+    assert training.model.activation_checkpointing is activation_checkpointing
+    assert not training.ema.module.training
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('precision = "half"', r"\[train\]: precision is 'half'; known are float32, bfloat16"),
+        ("precision = 16", r"\[train\] precision: found 16; expected str"),
+        ("activation_checkpointing = 1", r"activation_checkpointing: found 1; expected bool"),
+    ],
+)
+def test_a_recipe_with_a_wrong_precision_or_switch_is_refused(
+    line: str, message: str, tmp_path: Path
+) -> None:
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(f"[train]\n{line}\n")
+    with pytest.raises(RecipeError, match=message):
+        load_recipe(str(recipe)).table("train", TrainConfig)

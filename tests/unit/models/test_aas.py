@@ -70,11 +70,17 @@ def test_known_voxels_come_back_bit_for_bit_whatever_the_settings(data: st.DataO
         num_steps=data.draw(st.integers(1, 10)),
         clip_x0=data.draw(st.booleans()),
         sigma=data.draw(st.sampled_from(["posterior", "beta"])),
+        sampler=data.draw(st.sampled_from(["ddpm", "ddim", "dpmpp_2m"])),
+        blend=data.draw(st.sampled_from(["level", "start"])),
     )
     assert torch.equal(x_0[mask], reference()[mask])
 
 
-def test_known_voxels_are_noised_to_the_level_that_the_step_has_just_reached() -> None:
+@pytest.mark.parametrize("blend", ["level", "start"])
+@pytest.mark.parametrize("sampler", ["ddpm", "ddim", "dpmpp_2m"])
+def test_known_voxels_are_noised_to_the_level_that_the_step_has_just_reached(
+    sampler: str, blend: str
+) -> None:
     shape, seen = (1, 1, 32, 32, 32), {}
 
     def denoiser(x: Tensor, t: Tensor) -> Tensor:
@@ -88,6 +94,8 @@ def test_known_voxels_are_noised_to_the_level_that_the_step_has_just_reached() -
         x_known=torch.full(shape, 0.8),
         draw_noise=draws(),
         num_steps=5,
+        sampler=sampler,
+        blend=blend,
     )
     assert sorted(seen) == [1, 3, 5, 7, 9]
     for t in (1, 3, 5, 7):
@@ -129,16 +137,63 @@ def test_authors_variant_leaves_the_noise_of_step_zero_in_the_background() -> No
     assert found.var().item() == pytest.approx(left, rel=5 * math.sqrt(2 / 32**3))
 
 
-@pytest.mark.parametrize("variant", ["paper", "authors"])
-def test_noise_is_drawn_for_the_start_then_twice_a_step(variant: str) -> None:
+def test_blending_the_start_gives_known_voxels_one_noise_for_the_whole_path() -> None:
+    seen = {}
+
+    def denoiser(x: Tensor, t: Tensor) -> Tensor:
+        kept = SCHEDULE.alphas_cumprod[int(t)].item()
+        noise = (x[:, :1] - math.sqrt(kept) * reference()) / math.sqrt(1 - kept)
+        seen[int(t)] = noise[outside_lungs()]
+        return 0.5 * x[:, :1]
+
+    for sampler in ("ddim", "dpmpp_2m"):
+        aas_sample(
+            denoiser,
+            SCHEDULE,
+            layout=layout_with_lungs(),
+            x_known=reference(),
+            draw_noise=draws(),
+            sampler=sampler,
+            blend="start",
+            num_steps=5,
+        )
+        first = draws()(SHAPE)[outside_lungs()]
+        for noise in seen.values():
+            torch.testing.assert_close(noise, first, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("options", "calls"),
+    [
+        ({"variant": "paper"}, 21),
+        ({"variant": "authors"}, 21),
+        ({"blend": "start"}, 11),
+        ({"sampler": "ddim", "blend": "level"}, 11),
+        ({"sampler": "ddim"}, 1),
+        ({"sampler": "dpmpp_2m", "blend": "start"}, 1),
+    ],
+)
+def test_noise_is_drawn_for_the_start_then_as_often_a_step_as_it_is_needed(
+    options: dict[str, object], calls: int
+) -> None:
     shapes = []
 
     def draw(shape: tuple[int, ...]) -> Tensor:
         shapes.append(shape)
         return torch.zeros(shape)
 
-    sample(draw_noise=draw, variant=variant)
-    assert shapes == [SHAPE] * 21
+    sample(draw_noise=draw, **options)
+    assert shapes == [SHAPE] * calls
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "dpmpp_2m"])
+@pytest.mark.parametrize("blend", ["level", "start"])
+def test_few_steps_with_the_same_noise_give_the_same_volume(sampler: str, blend: str) -> None:
+    def drawn(seed: int) -> Tensor:
+        return sample(sampler=sampler, blend=blend, num_steps=4, draw_noise=draws(seed))
+
+    assert torch.equal(drawn(3), drawn(3))
+    assert not torch.equal(drawn(3), drawn(4))
 
 
 def test_noise_of_the_last_step_does_not_count() -> None:
@@ -193,6 +248,8 @@ def test_sampling_with_a_reference_works_on_the_meta_device() -> None:
         ({"num_steps": 5}, "num_steps=5"),
         ({"clip_x0": False}, "clip_x0=False"),
         ({"sigma": "beta"}, "sigma='beta'"),
+        ({"sampler": "ddim"}, "sampler='ddim', blend='start'"),
+        ({"blend": "start"}, "blend='start'"),
         ({"known_mask": outside_lungs()}, "known_mask"),
     ],
 )
@@ -207,6 +264,8 @@ def test_authors_variant_refuses_options_it_does_not_have(
     ("options", "message"),
     [
         ({"variant": "ddim"}, "variant is 'ddim'; known are paper, authors"),
+        ({"sampler": "euler"}, "sampler is 'euler'; known are ddpm, ddim, dpmpp_2m"),
+        ({"blend": "end"}, "blend is 'end'; known are level, start"),
         ({"sigma": "learned"}, "variance is 'learned'; known are posterior, beta"),
         ({"num_steps": 11}, "11 sampling steps .* schedule has 10"),
         ({"x_known": torch.zeros(6, 6, 6)}, r"x_known has shape \(6, 6, 6\); expected \(B, 1"),

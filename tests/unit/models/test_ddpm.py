@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.ddpm import ddpm_sample, eps_l1_loss, p_sample
+from models.ddpm import ddpm_sample, eps_l1_loss
 from models.schedule import NoiseSchedule, ScheduleConfig
 
 SCHEDULE = NoiseSchedule(ScheduleConfig(num_steps=10))
@@ -29,43 +29,6 @@ def half_of_the_volume(x: Tensor, t: Tensor) -> Tensor:
     return 0.5 * x[:, :1]
 
 
-def step(t: int, t_prev: int, **options: object) -> Tensor:
-    x_t = draws(1)((1, 1, 4, 4, 4)).double()
-    settings = {"condition": LAYOUT.double(), "noise": torch.ones_like(x_t), **options}
-    return p_sample(half_of_the_volume, SCHEDULE, x_t, t, t_prev, **settings)
-
-
-@pytest.mark.parametrize("t", [1, 5, 9])
-def test_reverse_step_is_line_4_of_ddpm_algorithm_2(t: int) -> None:
-    x_t = draws(1)((1, 1, 4, 4, 4)).double()
-    beta, kept = SCHEDULE.betas[t].item(), SCHEDULE.alphas_cumprod[t].item()
-    eps = 0.5 * x_t
-    mean = (x_t - beta / math.sqrt(1 - kept) * eps) / math.sqrt(1 - beta)
-    found = step(t, t - 1, clip_x0=False, variance="beta")
-    torch.testing.assert_close(found, mean + math.sqrt(beta), rtol=1e-9, atol=1e-9)
-
-
-def test_posterior_variance_adds_less_noise_than_beta() -> None:
-    beta, kept = SCHEDULE.betas[5].item(), SCHEDULE.alphas_cumprod
-    lesser = beta * (1 - kept[4].item()) / (1 - kept[5].item())
-    difference = step(5, 4, variance="beta") - step(5, 4, variance="posterior")
-    torch.testing.assert_close(
-        difference, torch.full_like(difference, math.sqrt(beta) - math.sqrt(lesser))
-    )
-
-
-def test_last_step_adds_no_noise_and_stays_in_the_window() -> None:
-    for variance in ("posterior", "beta"):
-        clean = step(0, -1, noise=torch.tensor(math.nan), variance=variance)
-        assert clean.abs().max() <= 1.0
-    assert step(9, -1, clip_x0=False).abs().max() > 1.0
-
-
-def test_unknown_variance_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="variance is 'learned'; known are posterior, beta"):
-        step(5, 4, variance="learned")
-
-
 @pytest.mark.parametrize(("num_steps", "calls"), [(None, 10), (4, 4)])
 def test_sampling_takes_the_steps_asked_for_and_draws_noise_for_each(
     num_steps: int | None, calls: int
@@ -88,6 +51,20 @@ def test_same_noise_gives_the_same_volume_and_other_noise_another() -> None:
     assert not torch.equal(volume(3), volume(4))
 
 
+@pytest.mark.parametrize("sampler", ["ddim", "dpmpp_2m"])
+def test_few_step_samplers_draw_noise_once(sampler: str) -> None:
+    noise = draws(0)
+    ddpm_sample(
+        half_of_the_volume,
+        SCHEDULE,
+        condition=LAYOUT,
+        draw_noise=noise,
+        num_steps=4,
+        sampler=sampler,
+    )
+    assert noise.count == 1
+
+
 def test_a_perfect_denoiser_of_a_single_volume_returns_that_volume() -> None:
     target = draws(8)((1, 1, 4, 4, 4)).clamp(-1, 1)
 
@@ -95,11 +72,17 @@ def test_a_perfect_denoiser_of_a_single_volume_returns_that_volume() -> None:
         kept = SCHEDULE.alphas_cumprod[t].item()
         return (x[:, :1] - math.sqrt(kept) * target) / math.sqrt(1 - kept)
 
-    for num_steps in (1, 3, 10):
-        found = ddpm_sample(
-            denoiser, SCHEDULE, condition=LAYOUT, draw_noise=draws(0), num_steps=num_steps
-        )
-        torch.testing.assert_close(found, target, rtol=0, atol=1e-4)
+    for sampler in ("ddpm", "ddim", "dpmpp_2m"):
+        for num_steps in (1, 3, 10):
+            found = ddpm_sample(
+                denoiser,
+                SCHEDULE,
+                condition=LAYOUT,
+                draw_noise=draws(0),
+                num_steps=num_steps,
+                sampler=sampler,
+            )
+            torch.testing.assert_close(found, target, rtol=0, atol=1e-4)
 
 
 def test_sampling_works_without_data_on_the_meta_device() -> None:

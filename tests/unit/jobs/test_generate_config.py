@@ -1,0 +1,70 @@
+"""Which samplers a recipe can ask for, and what they take when it says nothing."""
+
+import pytest
+
+from jobs.generate import config as module
+from jobs.generate.config import GenerateConfig
+from jobs.recipe import load_recipe
+from models.aas import BLENDS, Blend, Variant
+from models.engine import Precision
+from models.solvers import Sampler, Variance
+
+
+def test_every_choice_of_the_samplers_can_be_asked_for_and_no_other() -> None:
+    known = {
+        "sampler": Sampler.__args__,
+        "variant": Variant.__args__,
+        "blend": ("auto", *Blend.__args__),
+        "sigma": Variance.__args__,
+        "precision": Precision.__args__,
+    }
+    assert known == module._CHOICES
+
+
+@pytest.mark.parametrize("sampler", ["ddpm", "ddim", "dpmpp_2m"])
+def test_auto_blends_as_the_sampler_does_by_default(sampler: str) -> None:
+    assert GenerateConfig(sampler=sampler).blend_taken == BLENDS[sampler]
+    assert GenerateConfig(sampler=sampler, blend="level").blend_taken == "level"
+
+
+@pytest.mark.parametrize(
+    ("config", "total", "steps"),
+    [
+        (GenerateConfig(), 250, 250),
+        (GenerateConfig(steps=40), 250, 40),
+        (GenerateConfig(sampler="ddim"), 250, 25),
+        (GenerateConfig(sampler="dpmpp_2m"), 20, 20),
+        (GenerateConfig(sampler="dpmpp_2m", steps=10), 250, 10),
+    ],
+)
+def test_steps_that_nobody_named_are_all_or_few(
+    config: GenerateConfig, total: int, steps: int
+) -> None:
+    assert config.num_steps(total) == steps
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({"sampler": "ddim"}, "sampler = 'ddim'"),
+        ({"steps": 50}, "steps = 50"),
+        ({"clip_x0": False}, "clip_x0 = False"),
+        ({"sigma": "beta"}, "sigma = 'beta'"),
+        ({"blend": "start"}, "blend = 'start'"),
+    ],
+)
+def test_the_authors_loop_refuses_what_it_does_not_have(
+    options: dict[str, object], name: str
+) -> None:
+    with pytest.raises(ValueError, match=f"the published loop, which has no {name}; leave that"):
+        GenerateConfig(variant="authors", **options)
+
+
+def test_the_recipe_for_published_weights_takes_their_loop() -> None:
+    config = load_recipe("published").table("generate", GenerateConfig)
+    assert (config.variant, config.sampler, config.num_steps(250)) == ("authors", "ddpm", 250)
+
+
+def test_the_fast_recipe_takes_a_tenth_of_the_steps() -> None:
+    config = load_recipe("fast").table("generate", GenerateConfig)
+    assert (config.sampler, config.num_steps(250), config.precision) == ("dpmpp_2m", 25, "bfloat16")
