@@ -42,6 +42,22 @@ class Side:
     """Takes so many reverse steps."""
 
 
+@dataclass
+class Timing:
+    """What the rounds have shown of a side so far."""
+
+    steps: int
+    """Of a round."""
+    seconds: float = float("inf")
+    """Of the fastest round."""
+    peak_gib: float = 0.0
+
+    @property
+    def seconds_a_step(self) -> float:
+        """One reverse step, the noise and the blend with it."""
+        return self.seconds / self.steps
+
+
 @dataclass(kw_only=True)
 class Figures:
     """What was measured of a side."""
@@ -106,49 +122,58 @@ def _measure(
     config = UNet3DConfig(grid=grid, base_channels=arguments.channels)
     network = _random_network(config).to(device)
     _check_same(network, device)
-    sides = list(_sides(network, arguments, device))
-    timed = {side.name: min(side.num_steps, arguments.timed_steps) for side in sides}
+    sides = _sides(network, arguments, device)
+    timings = _time(sides, arguments, device)
+    published = timings[_PUBLISHED].seconds_a_step * sides[0].num_steps
+    flops = forward_flops(config)
+    return [
+        _figures(side, timings[side.name], config, flops, published, peaks[side.precision])
+        for side in sides
+    ]
+
+
+def _time(
+    sides: list[Side], arguments: argparse.Namespace, device: torch.device
+) -> dict[str, Timing]:
+    """Time all sides in turn, round after round."""
+    timings = {}
     for side in sides:
-        if side.num_steps <= arguments.few_steps:
-            timed[side.name] = side.num_steps
-    seconds = {side.name: float("inf") for side in sides}
-    memory = {side.name: 0.0 for side in sides}
-    watch = PeakMemory(device)
-    for side in sides:
+        whole = side.num_steps <= arguments.few_steps
+        timings[side.name] = Timing(side.num_steps if whole else arguments.timed_steps)
         side.run(2)
+    watch = PeakMemory(device)
     for _ in range(arguments.rounds):
         for side in sides:
+            timing = timings[side.name]
             watch.start()
             synchronize(device)
             start = time.perf_counter()
-            side.run(timed[side.name])
+            side.run(timing.steps)
             synchronize(device)
-            seconds[side.name] = min(seconds[side.name], time.perf_counter() - start)
-            memory[side.name] = max(memory[side.name], watch.gib())
-    flops = forward_flops(config)
-    published = seconds[_PUBLISHED] / timed[_PUBLISHED] * sides[0].num_steps
-    figures = []
-    for side in sides:
-        a_step = seconds[side.name] / timed[side.name]
-        a_volume = a_step * side.num_steps
-        tflops = flops / a_step / 1e12
-        figures.append(
-            Figures(
-                side=side.name,
-                precision=side.precision,
-                grid=grid,
-                channels=arguments.channels,
-                num_steps=side.num_steps,
-                steps_timed=timed[side.name],
-                seconds_a_volume=a_volume,
-                volumes_an_hour=3600 / a_volume,
-                times_published=published / a_volume,
-                tflops=tflops,
-                share_of_peak=tflops / peaks[side.precision],
-                peak_gib=memory[side.name],
-            )
-        )
-    return figures
+            timing.seconds = min(timing.seconds, time.perf_counter() - start)
+            timing.peak_gib = max(timing.peak_gib, watch.gib())
+    return timings
+
+
+def _figures(
+    side: Side, timing: Timing, config: UNet3DConfig, flops: int, published: float, peak: float
+) -> Figures:
+    a_volume = timing.seconds_a_step * side.num_steps
+    tflops = flops / timing.seconds_a_step / 1e12
+    return Figures(
+        side=side.name,
+        precision=side.precision,
+        grid=config.grid,
+        channels=config.base_channels,
+        num_steps=side.num_steps,
+        steps_timed=timing.steps,
+        seconds_a_volume=a_volume,
+        volumes_an_hour=3600 / a_volume,
+        times_published=published / a_volume,
+        tflops=tflops,
+        share_of_peak=tflops / peak,
+        peak_gib=timing.peak_gib,
+    )
 
 
 def _sides(network: UNet3D, arguments: argparse.Namespace, device: torch.device) -> list[Side]:
@@ -247,7 +272,9 @@ def _page(figures: list[Figures], peaks: dict[str, float], device: torch.device)
         "",
         f"{describe(device)}. Matrix products reach {measured} TFLOP/s here. `published` is their loop",
         "written plainly (float32, einsum attention, all steps). Seconds are of the fastest round; where",
-        "fewer steps were timed than a volume takes, they are multiplied.",
+        "fewer steps were timed than a volume takes, they are multiplied. A step's TFLOP/s count the network",
+        "alone. Memory is the most that was "
+        + ("allocated on the device." if device.type == "cuda" else "resident, Python and all."),
         "",
         "| grid | channels | side | steps (timed) | s a volume | volumes an hour | times published "
         "| TFLOP/s | share of peak | peak GiB |",

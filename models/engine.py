@@ -18,8 +18,8 @@ class SamplingEngine:
     """A copy of a network for inference; called like the network, and as good as it.
 
     Convolutions and attention run in `precision`, with their weights cast once rather than at
-    each step, group norms in float32, all of it channels last: the format in which both oneDNN
-    and cuDNN compute. Weights and activations that the network was given stay as they are.
+    each step, group norms and the step embedding in float32, all of it channels last: the format
+    in which both oneDNN and cuDNN compute. The network that was given stays as it is.
 
     Args:
         denoiser: The network, on the device to sample on; it is copied.
@@ -106,6 +106,6 @@ def _dtype_of(precision: Precision, device: torch.device) -> torch.dtype:
 
 def _cast(network: UNet3D, dtype: torch.dtype) -> UNet3D:
     for module in network.modules():
-        if isinstance(module, nn.Conv3d | nn.Conv1d | nn.Linear):
+        if isinstance(module, nn.Conv3d | nn.Conv1d):
             module.to(dtype)
     return network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload,no-any-return]

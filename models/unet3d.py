@@ -4,13 +4,24 @@ stem -> encoder levels (residual blocks, stride-2 convolution) -> bottleneck
      -> decoder levels (a skip into every block, trilinear upsampling) -> head
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 
-from models.blocks import ResBlock, SelfAttention, group_norm, num_groups, step_embedding, zeroed
+from models.blocks import (
+    ResBlock,
+    SelfAttention,
+    conv3d,
+    group_norm,
+    num_groups,
+    step_embedding,
+    zeroed,
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,16 +108,23 @@ class UNet3D(nn.Module):
 
     The last convolution of every residual block, of every attention and of the network starts
     at zero, so an untrained network returns zeros.
+
+    Attributes:
+        config: What the network was made from.
+        activation_checkpointing: Whether training keeps no more of a residual block than what its
+            convolutions put out, and computes the rest again on the way back: norms, activations,
+            concatenation, upsampling. It changes memory and time, but no gradient.
     """
 
     def __init__(self, config: UNet3DConfig) -> None:
         super().__init__()
         self.config = config
+        self.activation_checkpointing = False
         base, widths = config.base_channels, config.level_channels
         self.time_embedding = nn.Sequential(
             nn.Linear(base, 4 * base), nn.SiLU(), nn.Linear(4 * base, 4 * base)
         )
-        self.stem = nn.Conv3d(config.in_channels, base, 3, padding=1)
+        self.stem = conv3d(config.in_channels, base, 3)
         self.encoder = nn.ModuleList()
         skips = [base]
         for level in range(len(widths)):
@@ -119,7 +137,7 @@ class UNet3D(nn.Module):
             channels_in = widths[min(level + 1, len(widths) - 1)]
             self.decoder.append(_DecoderLevel(config, level, channels_in, skips))
         self.head_norm = group_norm(widths[0])
-        self.head = zeroed(nn.Conv3d(widths[0], 1, 3, padding=1))
+        self.head = zeroed(conv3d(widths[0], 1, 3))
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         """Predict the noise in the first channel of `x`.
@@ -137,14 +155,20 @@ class UNet3D(nn.Module):
         """
         self._check_input(x)
         sinusoids = step_embedding(t, self.config.base_channels)
-        embedding = self.time_embedding(sinusoids.to(self.stem.weight.dtype))
-        x = self.stem(x)
-        skips = [x]
+        embedding = self.time_embedding(sinusoids.to(next(self.time_embedding.parameters()).dtype))
+        recompute = self.activation_checkpointing and self.training and torch.is_grad_enabled()
+        # This list alone holds the features, the newest last: a variable would keep them alive
+        # while the next level runs.
+        features = [self.stem(x)]
         for level in self.encoder:
-            x = level(x, embedding, skips)
-        x = self.bottleneck(x, embedding)
+            level(features, embedding, recompute)
+        features.append(self.bottleneck(features[-1], embedding))
         for level in self.decoder:
-            x = level(x, embedding, skips)
+            level(features, embedding, recompute)
+        x = features.pop()
+        return _recomputed(self._predict, x) if recompute else self._predict(x)
+
+    def _predict(self, x: Tensor) -> Tensor:
         eps: Tensor = self.head(F.silu(self.head_norm(x)))
         return eps
 
@@ -171,9 +195,37 @@ class _Block(nn.Module):
         attends = level == config.attention_level
         self.attention = SelfAttention(channels_out, config.num_heads) if attends else None
 
-    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        x = self.res(x, embedding)
+    def forward(self, parts: list[Tensor], embedding: Tensor, recompute: bool) -> Tensor:
+        """Run on the concatenation of `parts`, and empty that list."""
+        if recompute:
+            x = _recomputed(self._join_and_run, embedding, *parts)
+        else:
+            x = self.res(_join(parts), embedding)
         return x if self.attention is None else self.attention(x)
+
+    def _join_and_run(self, embedding: Tensor, *parts: Tensor) -> Tensor:
+        x: Tensor = self.res(_join([*parts]), embedding)
+        return x
+
+
+def _join(parts: list[Tensor]) -> Tensor:
+    joined = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+    parts.clear()
+    return joined
+
+
+def _recomputed(part: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+    """Run `part` and keep, of all between its inputs and its output, what convolutions put out.
+
+    The way back runs the rest again, until it has the input of the last convolution.
+    """
+    out: Tensor = checkpoint(part, *inputs, use_reentrant=False, context_fn=_keep_convolutions)
+    return out
+
+
+_keep_convolutions = partial(
+    create_selective_checkpoint_contexts, [torch.ops.aten.convolution.default]
+)
 
 
 def _res_block(config: UNet3DConfig, channels_in: int, channels_out: int) -> ResBlock:
@@ -194,17 +246,15 @@ class _EncoderLevel(nn.Module):
             for i in range(num_blocks)
         )
         coarsest = level == len(config.channel_mults) - 1
-        self.down = None if coarsest else nn.Conv3d(width, width, 3, stride=2, padding=1)
+        self.down = None if coarsest else conv3d(width, width, 3, stride=2)
         self.skip_channels = [width] * (num_blocks + (not coarsest))
 
-    def forward(self, x: Tensor, embedding: Tensor, skips: list[Tensor]) -> Tensor:
+    def forward(self, features: list[Tensor], embedding: Tensor, recompute: bool) -> None:
+        """Append what the decoder will want, the output last."""
         for block in self.blocks:
-            x = block(x, embedding)
-            skips.append(x)
+            features.append(block([features[-1]], embedding, recompute))
         if self.down is not None:
-            x = self.down(x)
-            skips.append(x)
-        return x
+            features.append(self.down(features[-1]))
 
 
 class _Bottleneck(nn.Module):
@@ -230,11 +280,18 @@ class _DecoderLevel(nn.Module):
         for _ in range(config.num_res_blocks + 1):
             self.blocks.append(_Block(config, level, channels_in + skips.pop(), width))
             channels_in = width
-        self.up = None if level == 0 else nn.Conv3d(width, width, 3, padding=1)
+        self.up = None if level == 0 else conv3d(width, width, 3)
 
-    def forward(self, x: Tensor, embedding: Tensor, skips: list[Tensor]) -> Tensor:
+    def forward(self, features: list[Tensor], embedding: Tensor, recompute: bool) -> None:
+        """Take the input and its skips off the end, and append the output."""
         for block in self.blocks:
-            x = block(torch.cat([x, skips.pop()], dim=1), embedding)
+            parts = [features.pop(), features.pop()]
+            features.append(block(parts, embedding, recompute))
         if self.up is not None:
-            x = self.up(F.interpolate(x, scale_factor=2.0, mode="trilinear"))
-        return x
+            x = features.pop()
+            features.append(_recomputed(self._upsample, x) if recompute else self._upsample(x))
+
+    def _upsample(self, x: Tensor) -> Tensor:
+        assert self.up is not None
+        out: Tensor = self.up(F.interpolate(x, scale_factor=2.0, mode="trilinear"))
+        return out

@@ -44,6 +44,7 @@ def random_checkpoint(
     seed: int,
     grid: int = 16,
     base_channels: int = 16,
+    num_steps: int = 20,
     preprocessing: "Preprocessing | None" = None,
 ) -> Path:
     """Write a checkpoint of a narrow network with random weights, so that every layer counts.
@@ -53,6 +54,7 @@ def random_checkpoint(
         seed: Of the weights.
         grid: Voxels along each edge.
         base_channels: Of the network.
+        num_steps: T of the schedule.
         preprocessing: How it is fed; None writes what checkpoints of the first release say.
     """
     import torch
@@ -78,7 +80,7 @@ def random_checkpoint(
     save_checkpoint(
         path,
         denoiser,
-        schedule=NoiseSchedule(ScheduleConfig(num_steps=20)),
+        schedule=NoiseSchedule(ScheduleConfig(num_steps=num_steps)),
         preprocessing=preprocessing.as_json()
         if preprocessing
         else {"hu_window": [-1024.0, 600.0], "ingest": asdict(IngestConfig(grid=grid))},

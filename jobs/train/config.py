@@ -1,7 +1,9 @@
 """Settings of the `train` job."""
 
 from dataclasses import dataclass, field
+from typing import get_args
 
+from models.engine import Precision
 from models.schedule import ScheduleConfig
 from models.unet3d import UNet3DConfig
 
@@ -42,6 +44,14 @@ class TrainConfig:
     seed: int = 0
     """Of the initial weights, the order of the cases and the noise."""
 
+    precision: str = "float32"
+    """What the network computes in: `float32`, or `bfloat16` by autocast. Norms, loss, weights and
+    their average are float32 in both."""
+
+    activation_checkpointing: bool = False
+    """Keep only what convolutions put out for the way back, and compute the rest again: less
+    memory, a little slower, the same gradients."""
+
     hu_window: tuple[float, float] = (-1024.0, 600.0)
     """HU that map to -1 and +1; kept in the checkpoint."""
 
@@ -70,6 +80,9 @@ class TrainConfig:
         # Negated, so that NaN is refused too: TOML has it.
         if not self.learning_rate > 0:
             raise ValueError(f"learning_rate is {self.learning_rate}; it must be above 0")
+        if self.precision not in get_args(Precision):
+            known = ", ".join(get_args(Precision))
+            raise ValueError(f"precision is {self.precision!r}; known are {known}")
         low, high = self.hu_window
         if not low < high:
             raise ValueError(f"hu_window is ({low}, {high}) HU; the first must be the lower")

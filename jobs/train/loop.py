@@ -55,6 +55,8 @@ class _Training:
     model: nn.Module
     ema: Ema
     optimizer: torch.optim.Optimizer
+    autocasts: bool
+    """Whether the network computes in bfloat16."""
     step: int = 0
     """Steps taken; the next one is number `step`."""
 
@@ -107,10 +109,12 @@ def _start(config: TrainConfig, device: torch.device) -> _Training:
     # Each worker draws the same weights: DDP then has nothing to repair.
     torch.manual_seed(config.seed)
     model = UNet3D(config.model).to(device)
+    model.activation_checkpointing = config.activation_checkpointing
     return _Training(
         model=model,
         ema=Ema(model, **asdict(config.ema)),
         optimizer=torch.optim.Adam(model.parameters(), lr=config.learning_rate),
+        autocasts=config.precision == "bfloat16",
     )
 
 
@@ -145,7 +149,7 @@ def _step(
     for slot in slots:
         example = examples.example(training.step, slot)
         with _sync(parallel, last=slot == slots[-1]):
-            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
+            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=training.autocasts):
                 loss = eps_l1_loss(
                     parallel,
                     schedule,

@@ -3,7 +3,7 @@
 The weights here are random; how they are fed and what becomes of their output is the real thing.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from manifests.validate import validate
 
 GRID = 32
 RECIPE = load_recipe("published")
-CONFIG = RECIPE.table("generate", GenerateConfig, steps=2)
+CONFIG = RECIPE.table("generate", GenerateConfig)
 SCANS = ("lidc_1011", "lctsc_000")
 """One with nodules, as readers drew them, and one without."""
 
@@ -72,7 +72,7 @@ def drawn(
     labels, folder = request.param, tmp_path_factory.mktemp("published")
     fed = published(labels, GRID)
     model = random_checkpoint(
-        folder / "model", seed=0, grid=GRID, base_channels=24, preprocessing=fed
+        folder / "model", seed=0, grid=GRID, base_channels=24, num_steps=2, preprocessing=fed
     )
     with pytest.MonkeyPatch.context() as patch:
         draw_in_process(patch)
@@ -159,5 +159,5 @@ def test_cases_of_the_lungs_alone_are_refused_with_the_command_that_makes_others
         ModelError,
         match=r"\(field_of_view was scan, is lungs\); .*`factory ingest SCANS --recipe published --out",
     ):
-        generate(lungs, model, tmp_path / "lake", Amount(count=1), replace(CONFIG, steps=1))
+        generate(lungs, model, tmp_path / "lake", Amount(count=1), CONFIG)
     assert not (tmp_path / "lake").exists()

@@ -1,7 +1,14 @@
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
+from models.checkpoint import save_checkpoint
+from models.schedule import NoiseSchedule, ScheduleConfig
 from models.unet3d import UNet3D, UNet3DConfig
 
 # 24 channels make norms of three channels a group; norms of one channel would hide the step.
@@ -105,6 +112,88 @@ def test_gradients_reach_every_weight() -> None:
     network = trained()
     network(volume(1, 3, 8, 8, 8), torch.tensor([5])).square().mean().backward()
     assert all(weight.grad is not None and weight.grad.any() for weight in network.parameters())
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Networks this small wait for each other's threads most of their time."""
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(num_threads)
+
+
+def gradients(
+    config: UNet3DConfig, *, activation_checkpointing: bool, autocast: bool = False
+) -> list[Tensor]:
+    """Return the predicted noise, then the gradient of each weight."""
+    network = trained(config).train()
+    network.activation_checkpointing = activation_checkpointing
+    torch.manual_seed(3)
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+        eps = network(volume(2, 3, 8, 8, 8), torch.tensor([5, 90]))
+    eps.float().square().mean().backward()
+    found = [weight.grad for weight in network.parameters() if weight.grad is not None]
+    assert len(found) == len([*network.parameters()])
+    return [eps.detach(), *found]
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("autocast", [False, True])
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_activation_checkpointing_changes_no_bit_of_a_gradient(
+    dropout: float, autocast: bool
+) -> None:
+    config = replace(TINY, dropout=dropout, num_res_blocks=2)
+    plain = gradients(config, activation_checkpointing=False, autocast=autocast)
+    checkpointed = gradients(config, activation_checkpointing=True, autocast=autocast)
+    assert all(torch.equal(a, b) for a, b in zip(plain, checkpointed, strict=True))
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_activation_checkpointing_takes_no_convolution_twice() -> None:
+    flops = []
+    for activation_checkpointing in (False, True):
+        with FlopCounterMode(display=False) as counter:
+            gradients(TINY, activation_checkpointing=activation_checkpointing)
+        counts = counter.get_flop_counts()["Global"]
+        ways = (torch.ops.aten.convolution, torch.ops.aten.convolution_backward)
+        flops.append([counts[way] for way in ways])
+    assert flops[0] == flops[1]
+    assert min(flops[0]) > 0
+
+
+def test_only_training_recomputes(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def checkpoint(part: object, *inputs: Tensor, **_: object) -> Tensor:
+        calls.append(part)
+        assert callable(part)
+        return part(*inputs)
+
+    monkeypatch.setattr("models.unet3d.checkpoint", checkpoint)
+    network, x, t = trained(), volume(1, 3, 8, 8, 8), torch.tensor([5])
+    network.activation_checkpointing = True
+    network.eval()(x, t)
+    with torch.no_grad():
+        network.train()(x, t)
+    assert not calls
+    network(x, t)
+    # Two encoder blocks, four of the decoder, one upsampling, the head.
+    assert len(calls) == 2 + 4 + 1 + 1
+
+
+def test_activation_checkpointing_is_no_part_of_a_checkpoint(tmp_path: Path) -> None:
+    network, schedule = trained(), NoiseSchedule(ScheduleConfig())
+
+    def digest() -> str:
+        return save_checkpoint(
+            tmp_path / "model", network, schedule=schedule, preprocessing={}, training={}
+        )
+
+    without = digest()
+    network.activation_checkpointing = True
+    assert digest() == without
 
 
 @pytest.mark.parametrize(
