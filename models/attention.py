@@ -23,7 +23,8 @@ def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Return softmax(q kᵀ / √K) v.
 
     xformers' `memory_efficient_attention` on CUDA where its kernels load, torch's
-    `scaled_dot_product_attention` elsewhere; both agree to the rounding of their dtype.
+    `scaled_dot_product_attention` elsewhere, and where the network is compiled; both agree to the
+    rounding of their dtype.
 
     Args:
         q: (B, H, N, K) queries.
@@ -33,7 +34,9 @@ def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     Returns:
         (B, H, N, K), in the dtype and on the device of `q`.
     """
-    kernel = _xformers_kernel() if q.is_cuda and q.shape[-1] % _KERNEL_CHANNELS == 0 else None
+    # A compiler knows torch's own kernels, which are the ones xformers runs, and would trace the probe.
+    suits = q.is_cuda and q.shape[-1] % _KERNEL_CHANNELS == 0 and not torch.compiler.is_compiling()
+    kernel = _xformers_kernel() if suits else None
     if kernel is None:
         return F.scaled_dot_product_attention(q, k, v)
     # xformers wants (B, N, H, K).

@@ -62,7 +62,8 @@ class SamplingEngine:
             (B, 1, D, H, W) epsilon, float32.
         """
         x = x.to(self._dtype, memory_format=torch.channels_last_3d)
-        return self._network(x, t).float()
+        # A copy, for CUDA graphs write the next prediction over this one.
+        return self._network(x, t).to(torch.float32, copy=True)
 
     @torch.inference_mode()
     def _warm_up(self, grid: int) -> None:

@@ -26,7 +26,7 @@ def settings_of(store: CaseStore, model: Path, lake: Path, config: GenerateConfi
         model=str(model),
         model_digest=read_model_card(model).digest,
         nodules="",
-        steps=config.steps,
+        steps=config.num_steps(read_model_card(model).schedule.num_steps),
         seed=0,
         config=config,
         device="cpu",

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from support import draw_in_process, random_checkpoint
 
-from factory.errors import CaseError, ClusterError, ModelError
+from factory.errors import CaseError, ClusterError, ModelError, UsageError
 from factory.lake import Lake
 from factory.preprocessing import Preprocessing, published
 from jobs.amount import Amount
@@ -51,6 +51,17 @@ def test_a_gpu_that_is_not_there_leaves_no_plan_behind(
     with pytest.raises(ClusterError, match="no GPU"):
         generate(cases_16, model_16, tmp_path / "lake", Amount(count=9), CONFIG, device="cuda")
     generate(cases_16, model_16, tmp_path / "lake", Amount(count=1), CONFIG)
+
+
+def test_a_cpu_without_bfloat16_is_refused_before_anything_is_written(
+    cases_16: Path, model_16: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw_in_process(monkeypatch)
+    monkeypatch.setattr(job, "computes_in_bfloat16", lambda device: False)
+    config = replace(CONFIG, precision="bfloat16")
+    with pytest.raises(UsageError, match=r"--precision bfloat16: this CPU has no .* float32\."):
+        generate(cases_16, model_16, tmp_path / "lake", Amount(count=1), config, device="cpu")
+    assert not (tmp_path / "lake").exists()
 
 
 def test_a_model_is_not_fed_cases_that_were_ingested_otherwise(

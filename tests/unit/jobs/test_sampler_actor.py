@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from factory.volumes import Volume, write_volume
 from jobs.cases import CaseStore
 from jobs.generate.actor import Sampler
 from jobs.generate.config import GenerateConfig
+from models import engine
 from models.aas import aas_sample
 from models.checkpoint import load_checkpoint
 from models.errors import CheckpointError
@@ -41,13 +43,30 @@ def test_a_volume_is_its_reference_outside_the_layout_and_new_inside(
 
 
 @pytest.mark.parametrize(
-    "config",
-    [CONFIG, GenerateConfig(steps=2, clip_x0=False), GenerateConfig(steps=3, sigma="beta")],
-    ids=["clipped", "not clipped", "beta"],
+    ("config", "taken"),
+    [
+        (CONFIG, {"num_steps": 2}),
+        (GenerateConfig(steps=2, clip_x0=False), {"num_steps": 2, "clip_x0": False}),
+        (GenerateConfig(steps=3, sigma="beta"), {"num_steps": 3, "sigma": "beta"}),
+        (GenerateConfig(steps=2, blend="start"), {"num_steps": 2, "blend": "start"}),
+        (GenerateConfig(steps=2, sampler="ddim"), {"num_steps": 2, "sampler": "ddim"}),
+        (
+            GenerateConfig(steps=3, sampler="dpmpp_2m", blend="level"),
+            {"num_steps": 3, "sampler": "dpmpp_2m", "blend": "level"},
+        ),
+        (GenerateConfig(variant="authors"), {"variant": "authors"}),
+        (GenerateConfig(steps=2, precision="bfloat16"), {"num_steps": 2}),
+    ],
+    ids=lambda value: " ".join(map(str, value.values())) if isinstance(value, dict) else "",
 )
 def test_the_lungs_are_what_the_sampler_draws_from_the_seed_of_the_item(
-    make_bench: MakeBench, model_16: Path, config: GenerateConfig
+    make_bench: MakeBench,
+    model_16: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    config: GenerateConfig,
+    taken: dict[str, Any],
 ) -> None:
+    monkeypatch.setattr(engine, "computes_in_bfloat16", lambda device: True)
     bench = make_bench(config=config)
     assert bench.draw("c0")["committed"]
     drawn, reference = bench.volume("c0"), reference_of(bench.store, "c0")
@@ -55,18 +74,15 @@ def test_the_lungs_are_what_the_sampler_draws_from_the_seed_of_the_item(
     checkpoint, window = load_checkpoint(model_16), HuWindow(-1024.0, 600.0)
     generator = torch.Generator().manual_seed(bench.items["c0"].seed)
     x_0 = aas_sample(
-        checkpoint.denoiser,
+        engine.SamplingEngine(checkpoint.denoiser, precision=config.precision),  # type: ignore[arg-type]
         checkpoint.schedule,
         layout=torch.from_numpy(layout_channels(drawn.layout))[None],
         x_known=torch.from_numpy(window.encode(reference.ct))[None, None],
         draw_noise=lambda shape: torch.randn(shape, generator=generator),
-        num_steps=config.steps,
-        clip_x0=config.clip_x0,
-        sigma=config.sigma,  # type: ignore[arg-type]
+        **taken,
     )
     inside = drawn.layout != BACKGROUND
-    # Channels last, the actor's network adds in another order: one HU where a sum is at a half.
-    np.testing.assert_allclose(drawn.ct[inside], window.decode(x_0[0, 0].numpy())[inside], atol=1)
+    np.testing.assert_array_equal(drawn.ct[inside], window.decode(x_0[0, 0].numpy())[inside])
 
 
 def test_published_weights_draw_turned_volumes_of_scaled_slices(

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.blocks import GroupNorm32, num_groups, step_embedding
+from models.blocks import GroupNorm32, conv3d, num_groups, step_embedding
 
 
 def test_group_norm_of_half_precision_activations_is_computed_in_float32(
@@ -34,3 +34,53 @@ def test_norms_have_32_groups_or_the_largest_divisor_of_32_and_the_width(
     channels: int, groups: int
 ) -> None:
     assert num_groups(channels) == groups
+
+
+def far_from_zero(dtype: torch.dtype) -> Tensor:
+    """Voxels whose mean is fifty times their spread, channels last."""
+    voxels = torch.randn(1, 32, 16, 16, 16, generator=torch.Generator().manual_seed(0)) + 50
+    return voxels.to(dtype, memory_format=torch.channels_last_3d)
+
+
+@pytest.mark.parametrize("channels_a_group", [1, 4])
+def test_channels_last_a_norm_is_as_exact_as_otherwise(channels_a_group: int) -> None:
+    x = far_from_zero(torch.float32)
+    norm = GroupNorm32(32 // channels_a_group, 32)
+    expected = F.group_norm(x.double(), norm.num_groups)
+    # torch's own kernel is 0.01 off here: E[x^2] - E[x]^2 cancels.
+    torch.testing.assert_close(norm(x).double(), expected, rtol=0, atol=5e-4)
+    assert norm(x).is_contiguous(memory_format=torch.channels_last_3d)
+
+
+def test_a_norm_of_bfloat16_voxels_computes_in_float32() -> None:
+    x = (far_from_zero(torch.float32) - 48).bfloat16()
+    norm = GroupNorm32(8, 32)
+    expected = F.group_norm(x.float(), 8).bfloat16()
+    assert norm(x).dtype == torch.bfloat16
+    assert (norm(x) != expected).float().mean() < 1e-3
+
+
+@pytest.mark.parametrize(("size", "stride"), [(3, 1), (1, 1), (3, 2)])
+def test_a_convolution_gives_the_same_whoever_computes_it(size: int, stride: int) -> None:
+    conv = conv3d(6, 8, size, stride=stride)
+    x = torch.randn(2, 6, 8, 8, 8, generator=torch.Generator().manual_seed(1))
+    expected = F.conv3d(x, conv.weight, conv.bias, stride, size // 2)
+    with torch.inference_mode():
+        torch.testing.assert_close(conv(x), expected.detach(), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(conv(x), expected)
+
+
+def test_only_sampling_goes_past_torchs_choice_of_a_library(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls = []
+    own = torch.mkldnn_convolution
+    monkeypatch.setattr(
+        torch, "mkldnn_convolution", lambda *given: calls.append(given) or own(*given)
+    )
+    conv, x = conv3d(2, 4, 3), torch.zeros(1, 2, 4, 4, 4)
+    conv(x).sum().backward()
+    assert not calls
+    with torch.inference_mode():
+        conv(x)
+    assert len(calls) == 1

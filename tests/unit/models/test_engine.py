@@ -86,6 +86,15 @@ def test_unknown_precision_is_refused_with_the_known_ones(network: UNet3D) -> No
         SamplingEngine(network, precision="int8")
 
 
+def test_a_prediction_is_not_overwritten_by_the_next(network: UNet3D) -> None:
+    # CUDA graphs return the same memory at each run; here a network does.
+    engine = SamplingEngine(network)
+    memory = torch.zeros(1, 1, 16, 16, 16)
+    engine._network = lambda x, t: memory.add_(1)
+    first, second = engine(volume(), torch.tensor([5])), engine(volume(), torch.tensor([4]))
+    assert (first.mean().item(), second.mean().item()) == (1, 2)
+
+
 @pytest.mark.slow
 def test_compiled_it_predicts_the_same(network: UNet3D) -> None:
     assert relative_error(SamplingEngine(network, compiled=True), network) < 1e-5
