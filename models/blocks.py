@@ -49,9 +49,10 @@ def _prepared(x: Tensor, num_groups: int) -> Tensor:
         return x.float()
     # Channels last, the CPU's kernel has the variance from E[x^2] - E[x]^2, which cancels where
     # the mean is large. The norm is blind to a shift, and a mean of one voxel in 64 will do.
-    mean = x[:, :, ::4, ::4, ::4].float().mean(dim=(2, 3, 4)).unflatten(1, (num_groups, -1))
-    shift = mean.mean(dim=2, keepdim=True).expand_as(mean).reshape(*x.shape[:2], 1, 1, 1)
-    return x.float() - shift
+    batch, channels = x.shape[:2]
+    mean = x[:, :, ::4, ::4, ::4].float().mean(dim=(2, 3, 4)).view(batch, num_groups, -1)
+    shift = mean.mean(dim=2, keepdim=True).expand_as(mean)
+    return x.float() - shift.reshape(batch, channels, 1, 1, 1)
 
 
 def num_groups(channels: int) -> int:
