@@ -9,7 +9,6 @@ lungs is and how their HU are spread, with the reference itself.
 
 import argparse
 import json
-import shlex
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -17,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from machine import describe
+from machine import command, describe, settle
 from numpy.typing import NDArray
 from scipy.stats import wasserstein_distance
 from torch import Tensor
@@ -156,8 +155,11 @@ class Noise:
 def main() -> None:
     """Draw the items in all ways, print the table, write it and the figures."""
     arguments = _arguments()
+    settle(torch.device("cpu"))
     store = open_case_store(arguments.cases)
     rows = [row for row in store.rows if not arguments.case or row["case_id"] in arguments.case]
+    if unknown := set(arguments.case or []) - {row["case_id"] for row in rows}:
+        raise SystemExit(f"error: {store.url} has no case {', '.join(sorted(unknown))}")
     volumes = [read_volume(Storage(store.url), row["image_uri"]) for row in rows]
     checkpoint = load_checkpoint(arguments.model)
     bench = Bench(checkpoint, volumes)
@@ -166,9 +168,11 @@ def main() -> None:
     page = _page(figures, names, checkpoint)
     print(page)  # noqa: T201
     if arguments.out:
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
         arguments.out.with_suffix(".md").write_text(page, encoding="utf-8")
         record = {
             "machine": describe(torch.device("cpu")),
+            "command": command(),
             "cases": names,
             "training": checkpoint.card.training,
             "figures": [asdict(f) for f in figures],
@@ -215,7 +219,7 @@ def _page(figures: list[Figures], names: list[str], checkpoint: Checkpoint) -> s
     lines = [
         "# What speed costs",
         "",
-        f"`{_command()}`",
+        f"`{command()}`",
         "",
         f"{describe(torch.device('cpu'))}. Means over {len(names)} real cases ({', '.join(names)}) at "
         f"{card.unet.grid}^3; a network of {card.unet.base_channels} channels after "
@@ -233,10 +237,6 @@ def _page(figures: list[Figures], names: list[str], checkpoint: Checkpoint) -> s
         for f in figures
     ]
     return "\n".join(lines) + "\n"
-
-
-def _command() -> str:
-    return "python " + shlex.join([Path(sys.argv[0]).as_posix(), *sys.argv[1:]])
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 import platform
 import re
+import shlex
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +13,22 @@ from torch import Tensor
 from torch.nn import functional as F
 
 _PROC = Path("/proc/self")
+
+
+def command() -> str:
+    """Return the command line that this process was started with."""
+    return "python " + shlex.join([Path(sys.argv[0]).as_posix(), *sys.argv[1:]])
+
+
+def settle(device: torch.device) -> None:
+    """Set what sampler actors set: kernels that do not change from run to run.
+
+    Matrix products may round float32 to TF32, as CUDA's convolutions do by default.
+    """
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+    if device.type == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32
 
 
 def describe(device: torch.device) -> str:

@@ -24,7 +24,7 @@ _PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
 _NOTES = """\
 GB are 10^9 bytes. The network is the paper's: 64 channels, attention at an eighth of the side.
 
-- **State**: float32 weights and, when sampling, the engine's copy of them; when training, weights,
+- **State**: when sampling, the engine's weights; when training, float32 weights,
   gradients, Adam's two moments and the moving average. Gradients are views of
   DistributedDataParallel's buckets, which take nothing more.
 - **Activations**: the most that was alive at one moment beyond the state. The network runs on torch's
@@ -135,13 +135,10 @@ def _measured(prepare: Callable[[], Callable[[], None]]) -> str:
 
 
 def _sampling(grid: int, precision: Precision) -> Callable[[], None]:
-    network = UNet3D(_PAPER).cuda()
-    engine = SamplingEngine(network, precision=precision)
+    engine = SamplingEngine(UNet3D(_PAPER).cuda(), precision=precision)
     x = torch.randn(1, _PAPER.in_channels, grid, grid, grid, device="cuda")
 
     def predict() -> None:
-        # The float32 weights stay with their owner, as they do in a sampler.
-        assert next(network.parameters()).is_cuda
         with torch.inference_mode():
             engine(x, torch.zeros(1, dtype=torch.long, device="cuda"))
 

@@ -60,7 +60,7 @@ def command(
         f"{_described(published, use)}"
         f"{'; replaced what was imported from this file before' if replaced else ''}. Next: "
         f"factory ingest SCANS --recipe published{_grid_flag(published)}, then factory generate "
-        f"--model {out} --ratio 0.25"
+        f"--model {out} --recipe published --ratio 0.25"
     )
     give(str(target.resolve()))
 

@@ -1,7 +1,8 @@
 """Read TOML recipes into the config dataclasses that stand beside what they configure.
 
 A recipe has one table a verb; a field that is itself a dataclass is a table inside it.
-Unknown tables and keys are errors that name the known ones.
+Unknown tables and keys are errors that name the known ones. `base = "paper"` takes what a recipe does
+not say from another that ships.
 """
 
 import dataclasses
@@ -16,6 +17,9 @@ DEFAULT_RECIPE = "paper"
 
 TABLES = ("ingest", "train", "generate", "demo")
 """The verbs that a recipe can speak of."""
+
+BASE = "base"
+"""Key of the recipe that stands below."""
 
 ConfigT = TypeVar("ConfigT")
 
@@ -63,6 +67,9 @@ def load_recipe(name_or_path: str) -> Recipe:
         raise RecipeError(
             f"recipe {name_or_path}: found {error}; expected TOML. Correct the line."
         ) from error
+    base = tables.pop(BASE, None)
+    if base is not None:
+        tables = _merged(_base_tables(name_or_path, base), tables)
     unknown = sorted(set(tables) - set(TABLES))
     if unknown:
         raise RecipeError(
@@ -70,6 +77,27 @@ def load_recipe(name_or_path: str) -> Recipe:
             f"{', '.join(f'[{table}]' for table in TABLES)}. Rename or remove it."
         )
     return Recipe(name_or_path, tables)
+
+
+def _base_tables(name_or_path: str, base: Any) -> dict[str, Any]:
+    others = [name for name in recipe_names() if name != name_or_path]
+    if base not in others:
+        raise RecipeError(
+            f"recipe {name_or_path}: found {BASE} = {base!r}; expected one of {', '.join(others)}. "
+            "Correct the name."
+        )
+    return load_recipe(base).tables
+
+
+def _merged(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """Return `own` above `base`, table in table."""
+    both = {key: (base[key], own[key]) for key in base.keys() & own.keys()}
+    tables = {
+        key: _merged(*pair)
+        for key, pair in both.items()
+        if all(isinstance(side, dict) for side in pair)
+    }
+    return {**base, **own, **tables}
 
 
 def read_table(config: type[ConfigT], values: Any, where: str) -> ConfigT:

@@ -65,7 +65,8 @@ def aas_sample(
         variant: "paper" or "authors".
         sampler: How a reverse step is taken, see `models.solvers`.
         blend: Where the reference enters a step; None takes the sampler's of `BLENDS`.
-        num_steps: Reverse steps; None takes all of the schedule's.
+        num_steps: Reverse steps, spaced as the solver wants them; None takes all of the
+            schedule's.
         clip_x0: Clamp the predicted clean volume to the window at each step.
         sigma: Variance of the noise that a `ddpm` step adds.
         known_mask: (B, 1, D, H, W) bool, True where the reference is kept; by default where
@@ -94,7 +95,7 @@ def aas_sample(
         known_mask=known_mask,
     )
     keep = _kept_voxels(layout, x_known, known_mask)
-    pairs = schedule.strided(num_steps)
+    pairs = schedule.strided(num_steps, solver.exponent)
     lag = 1 if variant == "authors" else 0
     count = 1 + len(pairs) * (solver.draws_noise + (blend == "level"))
     with torch.inference_mode(), NoiseAhead(draw_noise, x_known, count) as noise:
@@ -112,7 +113,8 @@ def aas_sample(
                 x_t = torch.where(keep, known, x_t)
             if on_step is not None:
                 on_step(t)
-    return x_t
+    # A copy, since tensors of inference mode cannot be changed outside it.
+    return x_t.clone()
 
 
 def _check_variant(variant: Variant, schedule: NoiseSchedule, **options: object) -> None:

@@ -55,7 +55,8 @@ def ddpm_sample(
         draw_noise: Called with (B, 1, D, H, W): once for x_T, then with `ddpm` once a step, also
             at the last step, where the noise does not count. What it returns may lie on another
             device. For a CUDA volume it is called ahead of the step, on another thread.
-        num_steps: Reverse steps; None takes all of the schedule's.
+        num_steps: Reverse steps, spaced as the solver wants them; None takes all of the
+            schedule's.
         sampler: How a step is taken, see `models.solvers`.
         clip_x0: Clamp the predicted clean volume to the window at each step.
         variance: Variance of the noise that a `ddpm` step adds.
@@ -67,9 +68,12 @@ def ddpm_sample(
         ValueError: `num_steps` is outside 1 .. T, `sampler` or `variance` is unknown, or
             `draw_noise` returns another shape.
     """
-    pairs = schedule.strided(schedule.num_steps if num_steps is None else num_steps)
     solver = make_solver(sampler, schedule, variance)
+    num_steps = schedule.num_steps if num_steps is None else num_steps
+    pairs = schedule.strided(num_steps, solver.exponent)
     count = 1 + len(pairs) * solver.draws_noise
+    if not condition.is_floating_point():
+        condition = condition.to(torch.get_default_dtype())
     with torch.inference_mode(), NoiseAhead(draw_noise, condition[:, :1], count) as noise:
         x_t = noise.next()
         for t, t_prev in pairs:
@@ -78,4 +82,5 @@ def ddpm_sample(
             )
             added = noise.next() if solver.draws_noise else None
             x_t = solver.step(x_start, x_t, t, t_prev, added)
-    return x_t
+    # A copy, since tensors of inference mode cannot be changed outside it.
+    return x_t.clone()

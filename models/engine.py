@@ -18,15 +18,17 @@ class SamplingEngine:
     """A copy of a network for inference; called like the network, and as good as it.
 
     Convolutions and attention run in `precision`, with their weights cast once rather than at
-    each step, group norms and the step embedding in float32, all of it channels last: the format
-    in which both oneDNN and cuDNN compute. The network that was given stays as it is.
+    each step, group norms and the step embedding in float32. Voxels lie channels last, the format
+    in which both oneDNN and cuDNN compute; on CUDA only a compiled network keeps to it, since
+    torch's own group norm there does not know it. The network that was given stays as it is.
 
     Args:
         denoiser: The network, on the device to sample on; it is copied.
         precision: "bfloat16" is for devices that compute in it, see `computes_in_bfloat16`.
         compiled: Compile the network, on CUDA into CUDA graphs, and run it twice at once, so that
             the first volume does not wait. Takes a minute or more; the input's shape is fixed.
-        grid: Side of the volumes, in voxels; None takes the network's own.
+        grid: Side of the volumes that a compiled network is for, in voxels, one at a time; None
+            takes the network's own.
 
     Raises:
         ValueError: `precision` is unknown, or the device does not compute in it.
@@ -48,7 +50,7 @@ class SamplingEngine:
         if compiled:
             # Kernels of a network this deep wait for Python on a fast GPU; graphs do not.
             mode = "reduce-overhead" if self.device.type == "cuda" else "default"
-            self._network = torch.compile(network, mode=mode, dynamic=False)
+            self._network = torch.compile(network, mode=mode, dynamic=False, fullgraph=True)
             self._warm_up(self.config.grid if grid is None else grid)
 
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
@@ -67,12 +69,9 @@ class SamplingEngine:
 
     @torch.inference_mode()
     def _warm_up(self, grid: int) -> None:
-        shape = (1, self.config.in_channels, grid, grid, grid)
+        x = torch.zeros(1, self.config.in_channels, grid, grid, grid, device=self.device)
         for _ in range(2):
-            self(torch.zeros(shape, device=self.device), self._first_step())
-
-    def _first_step(self) -> Tensor:
-        return torch.zeros(1, dtype=torch.long, device=self.device)
+            self(x, torch.zeros(1, dtype=torch.long, device=self.device))
 
 
 def computes_in_bfloat16(device: torch.device | str) -> bool:

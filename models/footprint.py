@@ -56,7 +56,8 @@ def sampling_footprint(
 ) -> Footprint:
     """Return what a `SamplingEngine` takes for one prediction of the noise, for one volume.
 
-    A sampler holds beside it a handful of volumes of one channel.
+    A sampler holds beside it a handful of volumes of one channel; the weights that the engine copied
+    are its caller's to drop.
 
     Args:
         config: The network.
@@ -73,7 +74,7 @@ def sampling_footprint(
         engine = SamplingEngine(network, precision=precision)
         copy, live.peak = live.now, live.now
         engine(x, t)
-    return Footprint(state_bytes=_weight_bytes(network) + copy, activation_bytes=live.peak - copy)
+    return Footprint(state_bytes=copy, activation_bytes=live.peak - copy)
 
 
 def training_footprint(

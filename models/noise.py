@@ -5,6 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 
+import torch
 from torch import Tensor
 
 DrawNoise = Callable[[tuple[int, ...]], Tensor]
@@ -55,22 +56,34 @@ class NoiseAhead:
         """Return the next volume of noise.
 
         Raises:
-            ValueError: The source returned another shape.
+            ValueError: The source returned another shape, or more than `count` were asked for.
         """
         if self._pool is None:
+            self._take()
             return self._drawn().to(self._like)
+        if not self._waiting:
+            self._take()
         noise = self._waiting.popleft().result()
         self._draw_ahead()
         return noise.to(self._like.device, self._like.dtype, non_blocking=True)
 
     def _draw_ahead(self) -> None:
         while self._pool is not None and self._left and len(self._waiting) < _AHEAD:
+            self._take()
             self._waiting.append(self._pool.submit(self._drawn_for_copy))
-            self._left -= 1
+
+    def _take(self) -> None:
+        if not self._left:
+            raise ValueError("all of the noise that was announced is drawn; announce more")
+        self._left -= 1
 
     def _drawn_for_copy(self) -> Tensor:
         noise = self._drawn()
-        return noise.pin_memory() if self._like.is_cuda and not noise.is_cuda else noise
+        if not self._like.is_cuda or noise.is_cuda:
+            return noise
+        # A thread begins on the first GPU, which may be another's.
+        with torch.cuda.device(self._like.device):
+            return noise.pin_memory()
 
     def _drawn(self) -> Tensor:
         noise = self._draw_noise(tuple(self._like.shape))

@@ -147,13 +147,18 @@ class NoiseSchedule:
         signal, spread = self.signal_and_spread(t)
         return math.inf if t == CLEAN else math.log(signal / spread)
 
-    def strided(self, num_steps: int) -> list[tuple[int, int]]:
-        """Return `num_steps` equal reverse steps (t, t_prev), from T-1 down to the clean level.
+    def strided(self, num_steps: int, exponent: float = 1.0) -> list[tuple[int, int]]:
+        """Return `num_steps` reverse steps (t, t_prev), from T-1 down to the clean level.
 
         Sampling starts from pure noise, so the first t is T-1 whatever the stride.
 
+        Args:
+            num_steps: How many.
+            exponent: Levels lie at T u^exponent, u falling evenly from 1 to 0: 1 makes equal
+                strides, more makes them shorter towards the clean end.
+
         Raises:
-            ValueError: `num_steps` is outside 1 .. T.
+            ValueError: `num_steps` is outside 1 .. T, or `exponent` below 1.
         """
         total = self.num_steps
         if not 1 <= num_steps <= total:
@@ -161,8 +166,14 @@ class NoiseSchedule:
                 f"{num_steps} sampling steps were asked for, but the schedule has {total}; "
                 f"ask for 1 to {total}"
             )
-        levels = (total * left // num_steps - 1 for left in range(num_steps, -1, -1))
-        return list(pairwise(levels))
+        if exponent < 1.0:
+            raise ValueError(f"exponent is {exponent}; it must be at least 1")
+        levels = [CLEAN]
+        for step in range(1, num_steps + 1):
+            level = math.floor(total * step**exponent / num_steps**exponent) - 1
+            # Where levels would coincide, near the clean end, each step takes the next.
+            levels.append(max(level, levels[-1] + 1))
+        return list(pairwise(reversed(levels)))
 
     def _alpha_bar(self, t: int) -> float:
         if not CLEAN <= t < self.num_steps:

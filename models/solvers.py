@@ -28,6 +28,10 @@ class Solver(Protocol):
     """Takes the reverse steps of one volume, in order; it may remember earlier ones."""
 
     @property
+    def exponent(self) -> float:
+        """How the steps are spaced, see `NoiseSchedule.strided`."""
+
+    @property
     def draws_noise(self) -> bool:
         """Whether each step needs noise."""
 
@@ -52,6 +56,7 @@ class Ancestral:
         ValueError: `variance` is unknown.
     """
 
+    exponent = 1.0
     draws_noise = True
 
     def __init__(self, schedule: NoiseSchedule, variance: Variance = "posterior") -> None:
@@ -65,8 +70,10 @@ class Ancestral:
     ) -> Tensor:
         """Return the posterior's mean plus noise; see `Solver`."""
         mean, posterior = self._schedule.q_posterior(x_start, x_t, t, t_prev)
-        if t_prev == CLEAN or noise is None:
+        if t_prev == CLEAN:
             return mean
+        if noise is None:
+            raise ValueError(f"an ancestral step from {t} to {t_prev} needs noise; found none")
         beta = self._schedule.step_beta(t, t_prev)
         return mean + math.sqrt(posterior if self._variance == "posterior" else beta) * noise
 
@@ -79,6 +86,8 @@ class DpmSolverPP:
     prediction, and the last, to the clean volume at infinite SNR, are of first order.
     """
 
+    # The last step, to infinite SNR, is of first order: a shorter one leaves less of the detail out.
+    exponent = 1.5
     draws_noise = False
 
     def __init__(self, schedule: NoiseSchedule, order: Literal[1, 2]) -> None:

@@ -137,7 +137,7 @@ class Sampler:
             "run_id": settings.run_id,
             "attempt": attempt,
             "device": _device_name(self._device),
-            "env_fingerprint": _environment(self._device, settings.config.num_threads),
+            "env_fingerprint": _environment(self._device, settings.config),
             "seconds": time.monotonic() - start,
             "created_at": datetime.now(UTC).isoformat(),
         }
@@ -194,7 +194,7 @@ class Sampler:
             sampler=config.sampler,  # type: ignore[arg-type]
             blend=config.blend_taken,  # type: ignore[arg-type]
             num_steps=self._settings.steps,
-            clip_x0=config.clip_x0,
+            clip_x0=config.clip_taken,
             sigma=config.sigma,  # type: ignore[arg-type]
         )
         return given.decode(x_0[0].float().cpu().numpy())
@@ -234,7 +234,7 @@ class Sampler:
             "seed_index": item.seed_index,
             "seed": item.seed,
             "model_digest": settings.model_digest,
-            "sampler": settings.config.sampler,
+            "sampler": settings.config.sampler_taken,
             "steps": settings.steps,
             "hu_window": list(window) if window else None,
             "nodules": [nodule.as_row() for nodule in nodules],
@@ -276,9 +276,11 @@ def _device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 
-def _environment(device: torch.device, num_threads: int) -> str:
+def _environment(device: torch.device, config: GenerateConfig) -> str:
     """Return what can move the last bit of a voxel without being part of the plan."""
     parts = [f"torch {torch.__version__}", _device_name(device), attention_backend()]
+    if config.compiled:
+        parts.append("compiled")
     if device.type == "cuda":
         parts += [
             f"cuda {torch.version.cuda}",
@@ -286,7 +288,7 @@ def _environment(device: torch.device, num_threads: int) -> str:
             f"tf32 {torch.backends.cudnn.allow_tf32}",
         ]
     else:
-        parts.append(f"threads {num_threads}")
+        parts.append(f"threads {config.num_threads}")
     return ", ".join(parts)
 
 

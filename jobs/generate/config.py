@@ -27,11 +27,11 @@ class GenerateConfig:
     """How a step is taken: `ddpm`, ancestral sampling; `ddim` or `dpmpp_2m`, few steps without noise."""
 
     steps: int = 0
-    """Reverse steps, equally spaced on the model's schedule; 0 takes all of them, or 25 of a few-step
+    """Reverse steps, spread over the model's schedule; 0 takes all of them, or 25 of a few-step
     sampler."""
 
     variant: str = "paper"
-    """`paper`: Algorithm 2; `authors`: the published code's loop, which has none of the options here."""
+    """`paper`: Algorithm 2; `authors`: the published code's loop: `ddpm`, clamped, all steps."""
 
     blend: str = "auto"
     """Where the reference enters a step: the volume at the `level` reached, or the predicted clean
@@ -44,10 +44,11 @@ class GenerateConfig:
     """Compile the network when an actor starts, on CUDA into CUDA graphs: a minute or more."""
 
     clip_x0: bool = True
-    """Clamp the predicted clean volume to the HU window at each step."""
+    """Clamp the predicted clean volume to the HU window at each step. The few-step samplers always
+    do: unclamped, an error of the first prediction would grow some hundredfold."""
 
     sigma: str = "posterior"
-    """Variance of the noise that a step adds: `posterior` or `beta`."""
+    """Variance of the noise that a step of `ddpm` adds: `posterior` or `beta`."""
 
     num_threads: int = 1
     """CPU threads of a sampler actor. Fixed, because it moves the last bit of a float."""
@@ -76,7 +77,7 @@ class GenerateConfig:
             name = changed[0] if changed else "blend"
             raise ValueError(
                 f"variant is 'authors', the published loop, which has no {name} = "
-                f"{getattr(self, name)!r}; leave that out, or set variant = 'paper'"
+                f"{getattr(self, name)!r}; leave that out, or take another recipe, such as fast"
             )
 
     def num_steps(self, total: int) -> int:
@@ -89,3 +90,14 @@ class GenerateConfig:
         if self.blend != "auto":
             return self.blend
         return "level" if self.sampler == "ddpm" else "start"
+
+    @property
+    def clip_taken(self) -> bool:
+        """Whether the predicted clean volume is clamped."""
+        return self.clip_x0 or self.sampler != "ddpm"
+
+    @property
+    def sampler_taken(self) -> str:
+        """Sampler, with the variant and the precision where they are not the usual ones."""
+        variant = " authors" if self.variant == "authors" else ""
+        return f"{self.sampler}{variant}{' bfloat16' if self.precision == 'bfloat16' else ''}"

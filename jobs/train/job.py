@@ -28,6 +28,7 @@ from jobs.train.config import TrainConfig
 from jobs.train.loop import METRICS, MODEL, LoopSettings, train_loop
 from jobs.train.watch import last_metrics, watch
 from models.card import read_model_card
+from models.engine import computes_in_bfloat16
 
 RUN_FILE = "run.json"
 
@@ -109,8 +110,14 @@ def _claim(run: Path, config: TrainConfig, store: CaseStore) -> None:
     wanted["cases_digest"] = digest_json(
         sorted([row["image_sha256"], row["layout_sha256"]] for row in store.training_rows())
     )
-    # More steps go on; everything else would make another model under the same name.
-    for key in ("steps", "checkpoint_every", "num_checkpoints", "max_failures"):
+    # These change how far and how it goes; everything else would make another model of that name.
+    for key in (
+        "steps",
+        "checkpoint_every",
+        "num_checkpoints",
+        "max_failures",
+        "activation_checkpointing",
+    ):
         del wanted[key]
     file = run / RUN_FILE
     if not file.exists():
@@ -153,6 +160,12 @@ def _fit_on(
         say(
             f"warning: {settings.config.steps} steps without a GPU take weeks; --recipe demo is made "
             "for CPUs"
+        )
+    emulated = settings.config.precision == "bfloat16" and not computes_in_bfloat16("cpu")
+    if cluster.is_local and not use_gpu and emulated:
+        say(
+            "warning: this CPU has no bfloat16 arithmetic and emulates it, slowly; a recipe with "
+            'precision = "float32" under [train] trains faster here'
         )
     workers = _num_workers(cluster, settings.config, num_workers, use_gpu=use_gpu)
     if cluster.is_local and not use_gpu:

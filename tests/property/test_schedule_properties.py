@@ -1,5 +1,7 @@
 """What holds for every schedule and every pair of levels, against Bayes' rule in float64."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -78,6 +80,30 @@ def test_signal_only_falls_and_noise_never_reaches_everything(num_steps: int) ->
     kept = NoiseSchedule(ScheduleConfig(num_steps=num_steps)).alphas_cumprod
     assert (kept.diff() < 0).all()
     assert 0.0 < kept[-1].item() <= kept[0].item() < 1.0
+
+
+@quick
+@given(st.data())
+def test_uneven_steps_shorten_towards_the_clean_volume(data: st.DataObject) -> None:
+    total = data.draw(st.integers(1, 400))
+    num_steps = data.draw(st.integers(1, total))
+    exponent = data.draw(st.floats(1.0, 3.0))
+    schedule = NoiseSchedule(ScheduleConfig(num_steps=total))
+    pairs = schedule.strided(num_steps, exponent)
+    jumps = [t - t_prev for t, t_prev in pairs]
+    assert len(pairs) == num_steps
+    assert (pairs[0][0], pairs[-1][1]) == (total - 1, -1)
+    assert [t_prev for _, t_prev in pairs[:-1]] == [t for t, _ in pairs[1:]]
+    assert min(jumps) >= 1
+    # Rounding down moves a level by less than one step.
+    assert all(later <= earlier + 1 for earlier, later in pairwise(jumps))
+    evenly = schedule.strided(num_steps)
+    assert all(t <= even for (t, _), (even, _) in zip(pairs, evenly, strict=True))
+
+
+def test_steps_that_lengthen_towards_the_clean_volume_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"exponent is 0\.5; it must be at least 1"):
+        NoiseSchedule(ScheduleConfig(num_steps=10)).strided(5, 0.5)
 
 
 @quick

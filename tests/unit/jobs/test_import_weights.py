@@ -80,7 +80,7 @@ def test_the_closing_line_tells_what_came_out_and_what_to_run_next(
     assert run(file, "--out", out).stderr == (
         f"{parameters:,} parameters (ema, step 250,000), 3 channels (volume, lung, nodule), "
         "T = 250, grid 32^3. Next: factory ingest SCANS --recipe published --grid 32, then "
-        f"factory generate --model {out} --ratio 0.25\n"
+        f"factory generate --model {out} --recipe published --ratio 0.25\n"
     )
 
 

@@ -169,6 +169,25 @@ def test_a_value_outside_its_range_is_named(tmp_path: Path, table: str, message:
         recipe.table(verb, CONFIGS[verb])
 
 
+def test_a_recipe_takes_what_it_does_not_say_from_its_base(tmp_path: Path) -> None:
+    own = write_recipe(
+        tmp_path, 'base = "tiny"\n[train]\nsteps = 7\n[train.model]\nbase_channels = 48\n'
+    )
+    train, tiny = (r.table("train", TrainConfig) for r in (own, load_recipe("tiny")))
+    assert (train.steps, train.model.base_channels) == (7, 48)
+    assert train.model.attention_max_size == tiny.model.attention_max_size == 8
+    assert train.learning_rate == tiny.learning_rate
+    generate = own.table("generate", GenerateConfig)
+    assert generate == load_recipe("tiny").table("generate", GenerateConfig)
+
+
+def test_a_base_that_is_not_there_is_answered_with_those_that_are(tmp_path: Path) -> None:
+    with pytest.raises(
+        RecipeError, match=r"found base = 'papier'; expected one of demo, fast, pap"
+    ):
+        write_recipe(tmp_path, 'base = "papier"\n')
+
+
 def test_a_table_that_is_no_verb_is_refused_with_those_that_are(tmp_path: Path) -> None:
     with pytest.raises(
         RecipeError,

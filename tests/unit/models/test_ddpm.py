@@ -92,6 +92,15 @@ def test_sampling_works_without_data_on_the_meta_device() -> None:
     assert (found.device.type, found.shape) == ("meta", (1, 1, 4, 4, 4))
 
 
+def test_a_layout_of_whole_numbers_leaves_the_noise_as_it_is() -> None:
+    found, expected = (
+        ddpm_sample(half_of_the_volume, SCHEDULE, condition=layout, draw_noise=draws(0))
+        for layout in (LAYOUT.to(torch.int8), LAYOUT)
+    )
+    assert torch.equal(found, expected)
+    found.clamp_(0, 1)
+
+
 def test_noise_of_another_shape_is_refused() -> None:
     with pytest.raises(ValueError, match=r"returned shape \(1,\) where \(1, 1, 4, 4, 4\)"):
         ddpm_sample(

@@ -86,6 +86,39 @@ def test_unknown_precision_is_refused_with_the_known_ones(network: UNet3D) -> No
         SamplingEngine(network, precision="int8")
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_voxels_and_weights_lie_channels_last(
+    network: UNet3D, monkeypatch: pytest.MonkeyPatch, precision: str
+) -> None:
+    monkeypatch.setattr(engine, "_cpu_computes_in_bfloat16", lambda: True)
+    fast, seen = SamplingEngine(network, precision=precision), []
+    inner = fast._network
+    inner.encoder[0].blocks[0].res.conv1.register_forward_pre_hook(
+        lambda conv, given: seen.extend([given[0], conv.weight])
+    )
+    with torch.inference_mode():
+        fast(volume(), torch.tensor([5]))
+    assert len(seen) == 2
+    assert all(tensor.is_contiguous(memory_format=torch.channels_last_3d) for tensor in seen)
+
+
+def test_a_compiled_network_is_one_graph_and_warm_before_the_first_volume(
+    network: UNet3D, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled, runs = [], []
+
+    def compile_as_asked(network: UNet3D, **options: object) -> object:
+        compiled.append(options)
+        return lambda x, t: runs.append(tuple(x.shape)) or network(x, t)
+
+    monkeypatch.setattr(torch, "compile", compile_as_asked)
+    SamplingEngine(network)
+    assert not compiled
+    SamplingEngine(network, compiled=True)
+    assert compiled == [{"mode": "default", "dynamic": False, "fullgraph": True}]
+    assert runs == [SHAPE, SHAPE]
+
+
 def test_a_prediction_is_not_overwritten_by_the_next(network: UNet3D) -> None:
     # CUDA graphs return the same memory at each run; here a network does.
     engine = SamplingEngine(network)

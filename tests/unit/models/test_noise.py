@@ -64,6 +64,14 @@ def test_noise_takes_the_dtype_of_the_volume(ahead: bool) -> None:
 
 
 @pytest.mark.parametrize("ahead", [False, True])
+def test_more_noise_than_was_announced_is_refused(ahead: bool) -> None:
+    with NoiseAhead(numbered(), LIKE, 1, ahead=ahead) as noise:
+        noise.next()
+        with pytest.raises(ValueError, match="all of the noise that was announced is drawn"):
+            noise.next()
+
+
+@pytest.mark.parametrize("ahead", [False, True])
 def test_noise_of_another_shape_is_refused(ahead: bool) -> None:
     with (
         NoiseAhead(lambda shape: torch.zeros(1), LIKE, 3, ahead=ahead) as noise,

@@ -15,7 +15,9 @@ from torch import Tensor
 from models.aas import aas_sample
 from models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from models.ddpm import ddpm_sample
+from models.engine import SamplingEngine
 from models.published import read_published
+from models.solvers import Denoiser
 
 ORACLE_DIR = Path(
     os.environ.get("FACTORY_ORACLE_DIR", Path(__file__).resolve().parents[3] / "../shared/oracle")
@@ -58,15 +60,24 @@ def oracle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return Oracle(arrays, imported(path), seed)
 
 
+@pytest.fixture(params=["network", "engine"])
+def denoiser(oracle: Oracle, request: pytest.FixtureRequest) -> Denoiser:
+    """The network, and what samplers really run."""
+    network = oracle.model.denoiser
+    return network if request.param == "network" else SamplingEngine(network)
+
+
 def relative_l2(found: Tensor, expected: Tensor) -> float:
     return float((found - expected).norm() / expected.norm())
 
 
 @pytest.mark.parametrize("t", [0, 4, 7])
-def test_network_predicts_the_noise_that_the_authors_network_does(oracle: Oracle, t: int) -> None:
+def test_network_predicts_the_noise_that_the_authors_network_does(
+    oracle: Oracle, denoiser: Denoiser, t: int
+) -> None:
     x = torch.cat([oracle.tensor("x"), oracle.tensor("cond")], dim=1)
     with torch.inference_mode():
-        eps = oracle.model.denoiser(x, torch.tensor([t]))
+        eps = denoiser(x, torch.tensor([t]))
     assert relative_l2(eps, oracle.tensor(f"eps_t{t}")) < 1e-4
 
 
@@ -79,9 +90,9 @@ def test_schedule_has_the_authors_betas(oracle: Oracle) -> None:
     np.testing.assert_allclose(oracle.model.schedule.betas, oracle.arrays["betas"], rtol=1e-6)
 
 
-def test_authors_variant_repeats_the_authors_volume(oracle: Oracle) -> None:
+def test_authors_variant_repeats_the_authors_volume(oracle: Oracle, denoiser: Denoiser) -> None:
     x_0 = aas_sample(
-        oracle.model.denoiser,
+        denoiser,
         oracle.model.schedule,
         layout=oracle.tensor("cond"),
         x_known=oracle.tensor("ref"),
@@ -91,9 +102,9 @@ def test_authors_variant_repeats_the_authors_volume(oracle: Oracle) -> None:
     assert relative_l2(x_0, oracle.tensor("aas_x0")) < 1e-3
 
 
-def test_plain_sampling_repeats_the_authors_volume(oracle: Oracle) -> None:
+def test_plain_sampling_repeats_the_authors_volume(oracle: Oracle, denoiser: Denoiser) -> None:
     x_0 = ddpm_sample(
-        oracle.model.denoiser,
+        denoiser,
         oracle.model.schedule,
         condition=oracle.tensor("cond"),
         draw_noise=oracle.noise(),

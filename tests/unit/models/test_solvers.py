@@ -41,6 +41,11 @@ def test_posterior_variance_adds_less_noise_than_beta() -> None:
     )
 
 
+def test_an_ancestral_step_without_noise_is_refused() -> None:
+    with pytest.raises(ValueError, match="an ancestral step from 5 to 4 needs noise; found none"):
+        make_solver("ddpm", SCHEDULE).step(volume(1), volume(2), 5, 4, None)
+
+
 @pytest.mark.parametrize("sampler", ["ddpm", "ddim", "dpmpp_2m"])
 def test_last_step_ends_in_the_predicted_volume_and_adds_no_noise(sampler: str) -> None:
     solver, x_start = make_solver(sampler, SCHEDULE), volume(1)
