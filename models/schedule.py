@@ -170,7 +170,8 @@ class NoiseSchedule:
             raise ValueError(f"exponent is {exponent}; it must be at least 1")
         levels = [CLEAN]
         for step in range(1, num_steps + 1):
-            level = math.floor(total * step**exponent / num_steps**exponent) - 1
+            # A little more than the floor: a product that should be whole can fall short of it.
+            level = math.floor(total * (step / num_steps) ** exponent + 1e-9) - 1
             # Where levels would coincide, near the clean end, each step takes the next.
             levels.append(max(level, levels[-1] + 1))
         return list(pairwise(reversed(levels)))
