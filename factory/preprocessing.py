@@ -18,6 +18,9 @@ from factory.intensity import HuWindow, Scale, SliceRanges
 from factory.layouts import LABELS, labelled_voxels, layout_channels
 
 SCALINGS = ("window", "slices")
+_FARTHEST_HU = 32_767
+"""What int16 holds."""
+
 LABEL_SETS = (tuple(LABELS), ("nodule",))
 
 
@@ -161,7 +164,7 @@ def _is_window(window: Any, scaling: str) -> bool:
     if not isinstance(window, tuple) or len(window) != 2:
         return False
     numbers = all(isinstance(end, int | float) and math.isfinite(end) for end in window)
-    return numbers and window[0] < window[1]
+    return numbers and -_FARTHEST_HU <= window[0] < window[1] <= _FARTHEST_HU
 
 
 def _is_orientation(codes: Any) -> bool:

@@ -15,7 +15,7 @@ _LABELS = {3: ("lung", "nodule"), 2: ("nodule",)}
 _RECIPE_GRID = 128
 """Grid of the published recipe; weights for another need the flag."""
 
-_ORIGIN = ("sha256", "use")
+_ORIGIN = ("sha256", "use", "num_steps")
 """What makes two imports the same; a file may be renamed."""
 
 
@@ -36,7 +36,9 @@ def command(
     ] = Weights.ema,
     timesteps: Annotated[
         int | None,
-        typer.Option(metavar="T", min=1, help="Diffusion steps. [the file's, else 250]"),
+        typer.Option(
+            metavar="T", min=1, max=100_000, help="Diffusion steps. [the file's, else 250]"
+        ),
     ] = None,
 ) -> None:
     """Turn published Lung-DDPM weights into a checkpoint.
@@ -104,6 +106,7 @@ def write(published: "Published", file: Path, out: Path, use: Weights) -> bool:
         "sha256": sha256_of_file(file),
         "use": use.value,
         "step": published.step,
+        "num_steps": published.schedule.num_steps,
     }
     replaces = _replaces(out, origin)
     save_checkpoint(
@@ -133,9 +136,12 @@ def _replaces(out: Path, origin: dict[str, object]) -> bool:
             return True
         found = "one that was trained"
         if "imported_from" in earlier:
-            found = f"one imported from {earlier['imported_from']} ({earlier.get('use')})"
+            found = (
+                f"one imported from {earlier['imported_from']} ({earlier.get('use')}, "
+                f"T = {earlier.get('num_steps')})"
+            )
     raise UsageError(
         f"--out {out}: found a checkpoint there already, {found}; expected nothing, or what was "
-        f"imported from this very file ({origin['use']}) to replace. Choose another path, or "
+        f"imported from this very file ({origin['use']}, T = {origin['num_steps']}) to replace. Choose another path, or "
         "delete it."
     )

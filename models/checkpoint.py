@@ -68,9 +68,11 @@ def save_checkpoint(
 
     Raises:
         CheckpointError: `path` exists and is no checkpoint.
+        OSError: It cannot be written: the disk is full, say.
         TypeError: `preprocessing` or `training` is not plain JSON.
         ValueError: `preprocessing` or `training` holds a number that is not finite.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     path = Path(path)
@@ -85,7 +87,11 @@ def save_checkpoint(
     partial = _sibling(path, "tmp")
     partial.mkdir(parents=True)
     try:
-        save_file({k: v.contiguous() for k, v in tensors.items()}, partial / WEIGHTS_NAME)
+        try:
+            save_file({k: v.contiguous() for k, v in tensors.items()}, partial / WEIGHTS_NAME)
+        except SafetensorError as error:
+            # Its library has one error for all, and the disk is what fails.
+            raise OSError(f"{path / WEIGHTS_NAME} cannot be written: {error}") from error
         (partial / CARD_NAME).write_text(text, encoding="utf-8")
         for written in (partial / WEIGHTS_NAME, partial / CARD_NAME, partial):
             _flush_to_disk(written)

@@ -130,7 +130,7 @@ def _unreadable(path: Path, error: Exception) -> CheckpointError:
 def _state_of(path: Path, content: Mapping[object, object], use: Weights) -> dict[str, object]:
     if use not in content:
         other = "model" if use == "ema" else "ema"
-        way_out = f"Use {other!r} instead" if other in content else "Give another file"
+        way_out = f"Take --use {other}" if other in content else "Give another file"
         raise _refused(path, f"no key {use!r} among {_listed(content)}", _EXPECTED, way_out)
     state = content[use]
     if not isinstance(state, dict):
@@ -205,12 +205,18 @@ def _check_fit(path: Path, found: Mapping[str, object], expected: Mapping[str, T
 
 
 def _fits(found: object, expected: Tensor) -> bool:
-    return isinstance(found, Tensor) and found.is_floating_point() and found.shape == expected.shape
+    return isinstance(found, Tensor) and _is_plain(found) and found.shape == expected.shape
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    return tensor.is_floating_point() and not tensor.is_sparse and not tensor.is_meta
 
 
 def _kind(found: object) -> str:
     if not isinstance(found, Tensor):
         return f"a {type(found).__name__}"
+    if found.is_sparse or found.is_meta:
+        return "without its numbers" if found.is_meta else "sparse"
     return f"{tuple(found.shape)}" if found.is_floating_point() else f"{found.dtype}"
 
 
@@ -237,14 +243,14 @@ def _schedule_of(path: Path, state: Mapping[str, object], timesteps: int | None)
         raise _refused(path, f"schedule buffers of lengths {told}", "one T, at least 1", _DOWNLOAD)
     if timesteps not in (None, num_steps):
         found = f"a schedule of {num_steps} timesteps"
-        raise _refused(path, found, f"{timesteps}, as asked", "Leave the timesteps out")
+        raise _refused(path, found, f"{timesteps}, as asked", "Leave --timesteps out")
     schedule = NoiseSchedule(ScheduleConfig(num_steps=num_steps))
     _check_cosine(path, buffers, schedule)
     return schedule
 
 
 def _length(buffer: object) -> int:
-    is_series = isinstance(buffer, Tensor) and buffer.is_floating_point() and buffer.ndim == 1
+    is_series = isinstance(buffer, Tensor) and _is_plain(buffer) and buffer.ndim == 1
     return cast("Tensor", buffer).numel() if is_series else 0
 
 

@@ -31,8 +31,8 @@ class ScheduleConfig:
     def __post_init__(self) -> None:
         if self.num_steps < 1:
             raise ValueError(f"num_steps is {self.num_steps}; it must be at least 1")
-        if self.s < 0.0:
-            raise ValueError(f"s is {self.s}; it must not be negative")
+        if not 0.0 <= self.s <= 1.0:
+            raise ValueError(f"s is {self.s}; it must lie in [0, 1]")
         if not 0.0 < self.max_beta < 1.0:
             raise ValueError(f"max_beta is {self.max_beta}; it must lie between 0 and 1")
 

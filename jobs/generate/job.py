@@ -166,8 +166,8 @@ def _shared(
     total = card.schedule.num_steps
     if config.steps > total:
         raise UsageError(
-            f"--steps {config.steps}: the model's schedule has {total}; expected 1 to {total}. Ask for "
-            "fewer."
+            f"--steps, or steps of the recipe, is {config.steps}: the model's schedule has {total}; "
+            f"expected 1 to {total}. Ask for fewer."
         )
     bank = load_bank(nodules) if nodules else embedded_bank()
     return PlanSettings(

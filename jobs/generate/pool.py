@@ -102,11 +102,20 @@ def stream(
     try:
         yield from dataset.iter_rows()
     except RayError as error:
-        reason = " ".join(str(error.__cause__ or error).split())[-300:]
+        reason = told_by(error)
         raise ClusterError(
             f"the sampler pool ended ({type(error).__name__}: {reason}); expected every actor to load "
             "the model and go on. Mend the cause and run the same command again: finished volumes stay."
         ) from error
+
+
+def told_by(error: Exception) -> str:
+    """Return the end of what an error of Ray tells, which is where the reason stands.
+
+    Of an actor that could not start, the cause is there and says nothing.
+    """
+    told = (" ".join(str(text).split()) for text in (error.__cause__, error) if text is not None)
+    return next(filter(None, told), "no reason given")[-300:]
 
 
 def contents(todo: list[WorkItem], store: CaseStore) -> Iterator[dict[str, Any]]:

@@ -68,6 +68,12 @@ def command(
     )
     say(
         f"{result.num_cases} cases in the store, {result.num_quarantined} quarantined. "
-        f"Next: factory train{f' --recipe {recipe}' if recipe else ''}"
+        f"Next: {_next(recipe)}"
     )
     give(result.manifest)
+
+
+def _next(recipe: str | None) -> str:
+    if recipe == "published":
+        return "factory generate --model CKPT --recipe published"
+    return f"factory train{f' --recipe {recipe}' if recipe else ''}"

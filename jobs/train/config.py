@@ -1,11 +1,15 @@
 """Settings of the `train` job."""
 
+import math
 from dataclasses import dataclass, field
 from typing import get_args
 
 from models.engine import Precision
 from models.schedule import ScheduleConfig
 from models.unet3d import UNet3DConfig
+
+_FARTHEST_HU = 32_767
+"""What int16 holds."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,3 +90,7 @@ class TrainConfig:
         low, high = self.hu_window
         if not low < high:
             raise ValueError(f"hu_window is ({low}, {high}) HU; the first must be the lower")
+        if low < -_FARTHEST_HU or high > _FARTHEST_HU:
+            raise ValueError(f"hu_window is ({low}, {high}) HU; CTs have within {_FARTHEST_HU}")
+        if not math.isfinite(self.learning_rate):
+            raise ValueError(f"learning_rate is {self.learning_rate}; it must be finite")

@@ -126,7 +126,10 @@ def _claim(run: Path, config: TrainConfig, store: CaseStore) -> None:
         aside.write_text(json.dumps(wanted, indent=1), encoding="utf-8")
         aside.replace(file)
         return
-    if changed := differences(_read_run(file), wanted):
+    found = _read_run(file)
+    found.pop("activation_checkpointing", None)
+    found.setdefault("precision", "float32")
+    if changed := differences(found, wanted):
         raise StoreError(
             f"run {run}: asked for differently before ({'; '.join(changed)}); expected the same "
             "recipe and cases. Choose another --out, or go back to the recipe and cases of the run."

@@ -184,3 +184,15 @@ def test_volumes_that_quality_control_doubts_are_announced(
     assert (
         "warning: 2 of 2 volumes are not accepted: see the qc_ columns" in capsys.readouterr().err
     )
+
+
+def test_an_actor_that_cannot_start_tells_why_whichever_error_of_rays_has_it() -> None:
+    def failed(text: str, cause: str | None) -> Exception:
+        error = RuntimeError(text)
+        error.__cause__ = None if cause is None else ValueError(cause)
+        return error
+
+    assert pool.told_by(failed("outer", "no compiler\n here")) == "no compiler here"
+    assert pool.told_by(failed("died: no compiler", "")) == "died: no compiler"
+    assert pool.told_by(failed("x" * 400 + "why", None)).endswith("xwhy")
+    assert pool.told_by(failed("", "")) == "no reason given"

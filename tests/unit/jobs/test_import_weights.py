@@ -70,6 +70,7 @@ def test_the_checkpoint_has_the_weights_asked_for_and_says_where_they_came_from(
         "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
         "use": "model",
         "step": 250_000,
+        "num_steps": 250,
     }
 
 
@@ -122,10 +123,21 @@ def test_the_other_weights_of_a_file_never_replace_a_checkpoint(tmp_path: Path, 
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr == (
         f"error: --out {out}: found a checkpoint there already, one imported from model-250.pt "
-        "(ema); expected nothing, or what was imported from this very file (model) to replace. "
+        "(ema, T = 250); expected nothing, or what was imported from this very file (model, T = 250) "
+        "to replace. "
         "Choose another path, or delete it.\n"
     )
     assert load_checkpoint(out).card.digest == digest
+
+
+def test_another_number_of_timesteps_never_replaces_a_checkpoint(
+    tmp_path: Path, file: Path
+) -> None:
+    run(file, "--out", tmp_path / "model", "--timesteps", "8")
+    result = run(file, "--out", tmp_path / "model")
+    assert result.exit_code == 2
+    assert "(ema, T = 8); expected nothing" in result.stderr
+    assert load_checkpoint(tmp_path / "model").schedule.num_steps == 8
 
 
 def test_another_file_never_replaces_a_checkpoint(tmp_path: Path, file: Path) -> None:
@@ -133,7 +145,7 @@ def test_another_file_never_replaces_a_checkpoint(tmp_path: Path, file: Path) ->
     state = published_state(random_unet(config(), seed=2))
     result = run(write_published(file, state), "--out", tmp_path / "model")
     assert result.exit_code == 2
-    assert "one imported from model-250.pt (ema); expected nothing" in result.stderr
+    assert "one imported from model-250.pt (ema, T = 250); expected nothing" in result.stderr
 
 
 def test_a_trained_model_is_never_replaced(tmp_path: Path, file: Path) -> None:

@@ -145,6 +145,12 @@ def test_a_wrong_key_or_value_is_named_with_what_was_expected(
         ("train.learning_rate = 0.0", r"\[train\]: learning_rate is 0\.0; it must be above 0"),
         ("train.learning_rate = nan", r"\[train\]: learning_rate is nan; it must be above 0"),
         ("train.hu_window = [600, -1024]", r"\[train\]: hu_window is \(600\.0, -1024\.0\) HU; the"),
+        (
+            "train.hu_window = [-1e5, 600]",
+            r"hu_window is \(-100000\.0, 600\.0\) HU; CTs have within",
+        ),
+        ("train.learning_rate = inf", r"\[train\]: learning_rate is inf; it must be finite"),
+        ("train.schedule.s = nan", r"\[train\] schedule: s is nan; it must lie in \[0, 1\]"),
         ("train.hu_window = [nan, 600]", r"\[train\]: hu_window is \(nan, 600\.0\) HU; the first"),
         ("train.model.base_channels = 3", r"\[train\] model: base_channels is 3"),
         ("train.schedule.num_steps = 0", r"\[train\] schedule: num_steps is 0"),

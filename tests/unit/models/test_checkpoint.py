@@ -2,6 +2,7 @@ import json
 from pathlib import Path
 
 import pytest
+import safetensors
 import safetensors.torch
 import torch
 
@@ -52,6 +53,18 @@ def test_a_loaded_checkpoint_predicts_the_same_noise(tmp_path: Path) -> None:
     assert torch.equal(loaded.denoiser(x, t), denoiser().eval()(x, t))
     assert not loaded.denoiser.training
     assert torch.equal(loaded.schedule.betas, NoiseSchedule(ScheduleConfig(num_steps=10)).betas)
+
+
+def test_a_full_disk_is_an_error_of_the_system_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*given: object) -> None:
+        raise safetensors.SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(safetensors.torch, "save_file", full)
+    with pytest.raises(OSError, match=r"model/weights.safetensors cannot be written: .*No space"):
+        save(tmp_path / "model")
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_card_tells_all_but_the_weights(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import pickle
 import re
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -156,7 +157,7 @@ def test_timesteps_that_the_file_contradicts_are_refused(
     tmp_path: Path, state: dict[str, Tensor]
 ) -> None:
     text = refusal(write_published(tmp_path / "p.pt", state | schedule_buffers(9)), timesteps=250)
-    assert "a schedule of 9 timesteps; expected 250, as asked. Leave the timesteps out" in text
+    assert "a schedule of 9 timesteps; expected 250, as asked. Leave --timesteps out" in text
 
 
 @pytest.mark.parametrize("name", ["betas", "alphas_cumprod"])
@@ -241,6 +242,19 @@ def test_weights_that_are_no_numbers_are_named(
     text = refusal(write_published(tmp_path / "p.pt", state))
     assert f"found NaN or infinite values in 2 tensors ({', '.join(broken)}); exp" in text
     assert text.endswith("or take one from before the training diverged")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [(Tensor.to_sparse, "sparse"), (lambda tensor: tensor.to("meta"), "without its numbers")],
+)
+def test_tensors_that_hold_no_plain_numbers_are_refused(
+    tmp_path: Path, state: dict[str, Tensor], change: Callable[[Tensor], Tensor], told: str
+) -> None:
+    name = f"{NETWORK}out.2.weight"
+    state[name] = change(state[name])
+    text = refusal(write_published(tmp_path / "p.pt", state))
+    assert f"1 of another kind ({name} {told} instead of" in text
 
 
 def test_a_weight_that_overflows_float32_is_named(tmp_path: Path, state: dict[str, Tensor]) -> None:
@@ -360,7 +374,7 @@ def test_a_file_without_the_weights_asked_for_names_the_keys_that_it_has(
     torch.save({"step": 3, "model": state}, tmp_path / "p.pt")
     text = refusal(tmp_path / "p.pt")
     assert "found no key 'ema' among step, model; expected" in text
-    assert text.endswith("Use 'model' instead")
+    assert text.endswith("Take --use model")
     torch.save({"state_dict": state}, tmp_path / "p.pt")
     text = refusal(tmp_path / "p.pt", use="model")
     assert "found no key 'model' among state_dict; expected" in text

@@ -108,7 +108,8 @@ def test_a_reverse_step_that_does_not_go_down_is_refused(t_prev: int) -> None:
     ("settings", "message"),
     [
         ({"num_steps": 0}, "num_steps is 0; it must be at least 1"),
-        ({"s": -0.1}, "s is -0.1; it must not be negative"),
+        ({"s": -0.1}, r"s is -0.1; it must lie in \[0, 1\]"),
+        ({"s": math.nan}, r"s is nan; it must lie in \[0, 1\]"),
         ({"max_beta": 1.0}, "max_beta is 1.0; it must lie between 0 and 1"),
     ],
 )
