@@ -61,19 +61,21 @@ def command(
     say(
         f"{_described(published, use)}"
         f"{'; replaced what was imported from this file before' if replaced else ''}. Next: "
-        f"factory ingest SCANS --recipe published{_grid_flag(published)}, then factory generate "
-        f"--model {out} --recipe published --ratio 0.25"
+        f"factory ingest SCANS --recipe published{_grid_flag(published)} --out CASES, then factory "
+        f"generate --cases CASES "
+        f"--model {out} --recipe published --ratio 0.25 --out LAKE"
     )
     give(str(target.resolve()))
 
 
 def _described(published: "Published", use: Weights) -> str:
     config = published.denoiser.config
+    assumed = " (assumed, see --timesteps)" if published.is_schedule_assumed else ""
     parameters = sum(weight.numel() for weight in published.denoiser.parameters())
     return (
         f"{parameters:,} parameters ({use.value}, step {published.step:,}), {config.in_channels} "
         f"channels (volume, {', '.join(_LABELS[config.in_channels])}), "
-        f"T = {published.schedule.num_steps}, grid {config.grid}^3"
+        f"T = {published.schedule.num_steps}{assumed}, grid {config.grid}^3"
     )
 
 

@@ -61,6 +61,9 @@ class Published:
     step: int
     """Optimizer steps that it was trained for; 0 where the file does not say."""
 
+    is_schedule_assumed: bool
+    """Whether neither the file nor the caller said how many diffusion steps there are."""
+
 
 def read_published(
     path: str | os.PathLike[str], *, use: Weights = "ema", timesteps: int | None = None
@@ -85,7 +88,12 @@ def read_published(
     state = _state_of(path, content, use)
     denoiser = _denoiser_of(path, state)
     schedule = _schedule_of(path, state, timesteps)
-    return Published(denoiser=denoiser, schedule=schedule, step=_step_of(path, content))
+    return Published(
+        denoiser=denoiser,
+        schedule=schedule,
+        step=_step_of(path, content),
+        is_schedule_assumed=timesteps is None and not _BUFFERS & state.keys(),
+    )
 
 
 def _refused(path: Path, found: str, expected: str, way_out: str) -> CheckpointError:

@@ -45,7 +45,9 @@ def command(
     ] = None,
     steps: Annotated[
         int | None,
-        typer.Option(metavar="N", min=1, help="Reverse steps. [ddpm: all of the model's; else 25]"),
+        typer.Option(
+            metavar="N", min=1, help="Reverse steps. [the recipe's; or all of the model's, else 25]"
+        ),
     ] = None,
     precision: Annotated[
         Precision | None, typer.Option(help="Of the network. [recipe's, or float32]")
@@ -119,6 +121,6 @@ def command(
     say(
         f"{result.num_real} real + {result.num_synthetic} synthetic training volumes "
         f"({result.synthetic_fraction:.2%} synthetic), {result.num_quarantined} quarantined. "
-        "Next: factory verify"
+        f"Next: factory verify{f' {out}' if out else ''}"
     )
     give(result.manifest)

@@ -21,7 +21,7 @@ _CHOICES = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GenerateConfig:
-    """Settings of the `generate` job; the defaults are the paper's."""
+    """Settings of the `generate` job; the recipe `paper` has the paper's."""
 
     sampler: str = "ddpm"
     """How a step is taken: `ddpm`, ancestral sampling; `ddim` or `dpmpp_2m`, few steps without noise."""

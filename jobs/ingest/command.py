@@ -68,12 +68,13 @@ def command(
     )
     say(
         f"{result.num_cases} cases in the store, {result.num_quarantined} quarantined. "
-        f"Next: {_next(recipe)}"
+        f"Next: {_next(recipe, out)}"
     )
     give(result.manifest)
 
 
-def _next(recipe: str | None) -> str:
+def _next(recipe: str | None, out: Path | None) -> str:
+    cases = f" --cases {out}" if out else ""
     if recipe == "published":
-        return "factory generate --model CKPT --recipe published"
-    return f"factory train{f' --recipe {recipe}' if recipe else ''}"
+        return f"factory generate{cases} --model CKPT --recipe published --ratio 0.25 --out LAKE"
+    return f"factory train{cases}{f' --recipe {recipe}' if recipe else ''}"

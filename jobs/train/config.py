@@ -34,7 +34,7 @@ class EmaConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainConfig:
-    """Settings of the `train` job; the defaults are the paper's."""
+    """Settings of the `train` job; the defaults are the paper's, but for `precision`."""
 
     steps: int = 100_000
     """Optimizer steps. A run may go on to more of them; what makes the model may not change."""

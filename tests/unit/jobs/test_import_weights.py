@@ -80,8 +80,9 @@ def test_the_closing_line_tells_what_came_out_and_what_to_run_next(
     out, parameters = tmp_path / "model", sum(p.numel() for p in random_unet(config()).parameters())
     assert run(file, "--out", out).stderr == (
         f"{parameters:,} parameters (ema, step 250,000), 3 channels (volume, lung, nodule), "
-        "T = 250, grid 32^3. Next: factory ingest SCANS --recipe published --grid 32, then "
-        f"factory generate --model {out} --recipe published --ratio 0.25\n"
+        "T = 250 (assumed, see --timesteps), grid 32^3. Next: factory ingest SCANS --recipe published "
+        "--grid 32 --out CASES, then factory generate --cases CASES "
+        f"--model {out} --recipe published --ratio 0.25 --out LAKE\n"
     )
 
 
@@ -90,7 +91,7 @@ def test_weights_of_the_published_grid_need_no_other_flag(tmp_path: Path) -> Non
     file = write_published(tmp_path / "p.pt", published_state(network) | schedule_buffers(9))
     assert (
         "2 channels (volume, nodule), T = 9, grid 128^3. "
-        "Next: factory ingest SCANS --recipe published, then factory generate"
+        "Next: factory ingest SCANS --recipe published --out CASES, then factory generate"
     ) in run(file, "--out", tmp_path / "model").stderr
 
 
