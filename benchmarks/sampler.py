@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 from machine import PeakMemory, command, describe, matrix_peak, settle, synchronize
 from published import PublishedLoop, PublishedNetwork
+from scene import random_network, scene
 from torch import Tensor
 
 from models.aas import aas_sample
@@ -123,7 +124,7 @@ def _measure(
     # Compiled networks of other grids count towards the limit of this one.
     torch.compiler.reset()
     config = UNet3DConfig(grid=grid, base_channels=arguments.channels)
-    network = _random_network(config).to(device)
+    network = random_network(config).to(device)
     _check_same(network, device)
     sides = _sides(network, arguments, device)
     timings = _time(sides, arguments, device)
@@ -182,7 +183,7 @@ def _figures(
 
 def _sides(network: UNet3D, arguments: argparse.Namespace, device: torch.device) -> list[Side]:
     schedule = NoiseSchedule(ScheduleConfig())
-    x_known, layout = _scene(network.config, device)
+    x_known, layout = scene(network.config, device)
     total, few = schedule.num_steps, arguments.few_steps
     loop, plain = PublishedLoop(schedule, layout, x_known), PublishedNetwork(network)
 
@@ -233,33 +234,10 @@ def _ours(
     return run
 
 
-def _random_network(config: UNet3DConfig) -> UNet3D:
-    """Return a network in which every layer counts: an untrained one returns zeros."""
-    generator = torch.Generator().manual_seed(0)
-    network = UNet3D(config).eval().requires_grad_(False)
-    for weight in network.parameters():
-        spread = 0.1 if weight.ndim == 1 else weight[0].numel() ** -0.5
-        centre = 1.0 if weight.ndim == 1 else 0.0
-        weight.copy_(centre + spread * torch.randn(weight.shape, generator=generator))
-    return network
-
-
-def _scene(config: UNet3DConfig, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return a reference and a layout: two lungs of a quarter of the volume, with a nodule."""
-    size = config.grid
-    x_known = torch.linspace(-1, 1, size**3, device=device).reshape(1, 1, size, size, size)
-    layout = torch.full((1, config.in_channels - 1, size, size, size), -1.0, device=device)
-    low, high, middle = size // 5, size - size // 5, size // 2
-    layout[:, 0, low:high, low:high, low : middle - 1] = 1.0
-    layout[:, 0, low:high, low:high, middle + 1 : high] = 1.0
-    layout[:, -1, middle : middle + 2, middle : middle + 2, low + 1 : low + 3] = 1.0
-    return x_known, layout
-
-
 @torch.no_grad()
 def _check_same(network: UNet3D, device: torch.device) -> None:
     """Refuse to time two sides that compute different things."""
-    x_known, layout = _scene(network.config, device)
+    x_known, layout = scene(network.config, device)
     x, t = torch.cat([x_known, layout], dim=1), torch.tensor([100], device=device)
     expected = PublishedNetwork(network)(x, t)
     error = ((SamplingEngine(network)(x, t) - expected).norm() / expected.norm()).item()
