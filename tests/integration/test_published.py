@@ -146,7 +146,7 @@ def test_the_lake_is_whole_and_its_manifest_valid(drawn: Any) -> None:
     assert verify.problems(Lake(lake)) == []
     assert validate(read_manifest(lake / MANIFEST)) == []
     assert [one.row["hu_window"] for one in volumes] == [None] * 4
-    assert {one.row["sampler"] for one in volumes} == {"ddpm"}
+    assert {one.row["sampler"] for one in volumes} == {"ddpm authors"}
 
 
 def test_cases_of_the_lungs_alone_are_refused_with_the_command_that_makes_others(
