@@ -5,11 +5,15 @@ import zlib
 from collections.abc import Mapping
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor, nn
 
+from models.errors import CheckpointError
+from models.published import read_published
 from models.schedule import NoiseSchedule, ScheduleConfig
 from models.unet3d import UNet3D, UNet3DConfig
 
@@ -109,3 +113,11 @@ def write_published(
     """Write `{"step", "model", "ema"}`, both of the same state unless one is given."""
     torch.save({"step": step, "model": dict(state), "ema": dict(state), **changed}, path)
     return path
+
+
+def refusal(path: Path, **options: Any) -> str:
+    """Return why a published file is refused."""
+    with pytest.raises(CheckpointError) as caught:
+        read_published(path, **options)
+    assert str(caught.value).startswith(f"published checkpoint {path}: ")
+    return str(caught.value)
