@@ -1,8 +1,6 @@
 """Banks of nodule shapes: one that is drawn by code, and those read from files."""
 
 import hashlib
-import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -14,6 +12,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from factory.errors import StoreError
+from factory.nodules.archive import isotropic_mm, names_of, read_arrays
 from factory.nodules.measure import TOUCHING, sphere_diameter_mm
 
 _PACKED_SHAPE = (50, 50, 50)
@@ -22,6 +21,7 @@ _EXPECTED = (
     "expected `packed` (n, 15625) uint8, the np.packbits of 50x50x50 masks at 1 mm, with `names`; "
     "or `masks` (n, z, y, x) bool, with `spacing_mm` where it is not 1"
 )
+_ADVICE = "Check the path, or leave it out to use the embedded bank."
 _EMBEDDED_DIAMETERS_MM = (5.0, 7.0, 10.0, 14.0, 20.0, 29.0)
 
 
@@ -93,7 +93,7 @@ def embedded_bank() -> NoduleBank:
         for family, draw in families.items()
         for diameter_mm in _EMBEDDED_DIAMETERS_MM
     ]
-    return _bank([mask for _, mask in named], [name for name, _ in named], spacing_mm=1.0)
+    return bank_of([mask for _, mask in named], [name for name, _ in named], spacing_mm=1.0)
 
 
 def load_bank(path: str | Path) -> NoduleBank:
@@ -110,20 +110,21 @@ def load_bank(path: str | Path) -> NoduleBank:
     Raises:
         StoreError: The file is missing, torn, or holds something else.
     """
-    arrays, found = _read_arrays(path)
+    where = f"nodule bank {path}"
+    arrays, found = read_arrays(path, _KEYS, where=where, expected=_EXPECTED, advice=_ADVICE)
     if {"packed", "names"} <= arrays.keys():
         masks = _unpacked(arrays["packed"], path)
         spacing_mm = 1.0
     elif "masks" in arrays:
         masks = _plain(arrays["masks"], path)
-        spacing_mm = _isotropic_mm(arrays.get("spacing_mm", np.array(1.0)), path)
+        spacing_mm = isotropic_mm(arrays.get("spacing_mm", np.array(1.0)), where)
     else:
         raise StoreError(
             f"nodule bank {path}: found keys {found}, {_EXPECTED}. "
             "Save the masks with np.savez under one of these sets of keys."
         )
-    names = _names(arrays.get("names"), len(masks), path)
-    bank = _bank(masks, names, spacing_mm=spacing_mm)
+    names = _names(arrays.get("names"), len(masks), where)
+    bank = bank_of(masks, names, spacing_mm=spacing_mm)
     if not len(bank):
         raise StoreError(
             f"nodule bank {path}: all {bank.num_empty} masks are empty, expected at least one "
@@ -132,9 +133,10 @@ def load_bank(path: str | Path) -> NoduleBank:
     return bank
 
 
-def _bank(
+def bank_of(
     masks: Iterable[NDArray[np.bool_]], names: Sequence[str], *, spacing_mm: float
 ) -> NoduleBank:
+    """Return the bank of (z, y, x) masks: of each the largest piece; empty ones only counted."""
     shapes, kept = [], []
     for mask, name in zip(masks, names, strict=True):
         if not mask.any():
@@ -145,30 +147,6 @@ def _bank(
         shapes.append(shape)
         kept.append(name)
     return NoduleBank(tuple(shapes), tuple(kept), spacing_mm, len(names) - len(kept))
-
-
-def _read_arrays(path: str | Path) -> tuple[dict[str, NDArray[Any]], list[str]]:
-    """Return the arrays that a bank may have, and all keys of the file."""
-    try:
-        with open(path, "rb") as file:
-            archive = np.load(file, allow_pickle=False)
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise StoreError(
-                    f"nodule bank {path}: found a single array of shape {archive.shape}, "
-                    f"{_EXPECTED}. Save it with np.savez(path, masks=array)."
-                )
-            with archive:
-                return {key: archive[key] for key in _KEYS if key in archive}, archive.files
-    except FileNotFoundError:
-        raise StoreError(
-            f"nodule bank {path}: no such file, expected an .npz. "
-            "Check the path, or leave it out to use the embedded bank."
-        ) from None
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        raise StoreError(
-            f"nodule bank {path}: cannot be read ({error}), expected a whole .npz of plain "
-            "arrays. Copy or download it again, or save it again without pickled objects."
-        ) from error
 
 
 def _unpacked(packed: NDArray[Any], path: str | Path) -> list[NDArray[np.bool_]]:
@@ -191,25 +169,10 @@ def _plain(masks: NDArray[Any], path: str | Path) -> list[NDArray[np.bool_]]:
     return [mask != 0 for mask in masks]
 
 
-def _isotropic_mm(spacing: NDArray[Any], path: str | Path) -> float:
-    values = np.unique(spacing) if spacing.dtype.kind in "uif" else np.array([])
-    if values.size != 1 or not 0.0 < float(values[0]) < np.inf:
-        raise StoreError(
-            f"nodule bank {path}: `spacing_mm` is {spacing.tolist()}, expected one positive "
-            "number of mm for all axes. Resample the masks to isotropic voxels first."
-        )
-    return float(values[0])
-
-
-def _names(names: NDArray[Any] | None, num_masks: int, path: str | Path) -> list[str]:
+def _names(names: NDArray[Any] | None, num_masks: int, where: str) -> list[str]:
     if names is None:
         return [f"mask-{index:04d}" for index in range(num_masks)]
-    if names.shape != (num_masks,):
-        raise StoreError(
-            f"nodule bank {path}: `names` has shape {names.shape}, expected ({num_masks},): one "
-            "name for each mask. Save names and masks from the same list."
-        )
-    return [str(name) for name in names]
+    return names_of(names, num_masks, where)
 
 
 def _draw_shape(

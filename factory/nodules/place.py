@@ -19,7 +19,7 @@ from factory.digests import digest_json
 from factory.layouts import LUNG, NODULE
 from factory.nodules.bank import NoduleBank, box_of
 from factory.nodules.measure import TOUCHING
-from factory.nodules.turn import Index, TurnedShape, draw_rotation, turn_shape
+from factory.nodules.turn import Index, TurnedShape, draw_rotation, overlap, turn_shape
 
 _ALGORITHM = 1
 """Part of every placement digest; raise it when a change moves a voxel."""
@@ -28,6 +28,10 @@ _MIN_VOXELS_ACROSS = 1.5
 _CENTERS_PER_TRY = 16
 
 Matrix = tuple[Triple, Triple, Triple]
+
+
+class NoRoomError(ValueError):
+    """Fewer nodules found room in a lung than were asked for."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -140,8 +144,8 @@ def place_nodules(
         The layout with nodules, and one `Placement` for each new one, in the order of placing.
 
     Raises:
-        ValueError: No shape has a configured diameter, fewer than `min_nodules` found room,
-            or an argument is not what it says.
+        NoRoomError: Fewer than `min_nodules` found room.
+        ValueError: No shape has a configured diameter, or an argument is not what it says.
     """
     spacing = _checked_spacing(layout, spacing_mm)
     shapes = _usable_shapes(bank, spacing, config)
@@ -153,7 +157,7 @@ def place_nodules(
         turned, center = _find_room(room, bank, shapes, rng, config.max_tries)
         if center is None:
             if len(placements) < config.min_nodules:
-                raise ValueError(_no_room(room, turned, config, len(placements)))
+                raise NoRoomError(_no_room(room, turned, config, len(placements)))
             break
         corner = turned.corner(center)
         placed[_window(corner, turned.voxels)][turned.voxels] = NODULE
@@ -189,10 +193,8 @@ class _Room:
         padded = np.pad(voxels, [(r, r) for r in reach])
         near = ndimage.distance_transform_edt(~padded, sampling=self.spacing) <= self._margin_mm
         near |= ndimage.binary_dilation(padded, structure=TOUCHING)
-        low = np.array(corner) - reach
-        start, stop = np.maximum(low, 0), np.minimum(low + padded.shape, self._free.shape)
-        inner = tuple(slice(a, b) for a, b in zip(start - low, stop - low, strict=True))
-        self._free[tuple(slice(a, b) for a, b in zip(start, stop, strict=True))] &= ~near[inner]
+        window, inner = overlap(np.array(corner) - reach, padded.shape, self._free.shape)
+        self._free[window] &= ~near[inner]
         self._index()
 
     def draw_center(self, turned: TurnedShape, rng: np.random.Generator) -> Index | None:

@@ -4,6 +4,7 @@ Rotations are ratios of integers instead of sines, so that one seed gives one sh
 whatever the machine.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import permutations
 
@@ -85,12 +86,10 @@ def turn_shape(
     mask = bank.masks[shape]
     points = np.argwhere(mask)
     centroid = points.mean(axis=0)
-    radius = np.sqrt(((points - centroid) ** 2).sum(axis=1).max()) + 1.0
-    half = np.ceil(radius * bank.spacing_mm / spacing).astype(int)
-    samples = np.clip(np.ceil(spacing / bank.spacing_mm), 1, _MAX_SAMPLES_PER_VOXEL_EDGE).astype(
-        int
+    half = half_width(points, centroid, bank.spacing_mm, spacing)
+    coverage = turned_mean(
+        mask.astype(np.float32), centroid, bank.spacing_mm, rotation, spacing, half
     )
-    coverage = _coverage(mask, centroid, rotation.T / bank.spacing_mm, spacing, half, samples)
     num_voxels = max(1, round(len(points) * bank.spacing_mm**3 / float(spacing.prod())))
     voxels = np.zeros(coverage.shape, dtype=bool)
     # Whole steps of coverage and a stable sort: equal voxels go by their index everywhere.
@@ -105,24 +104,72 @@ def turn_shape(
     return TurnedShape(bank.names[shape], diameter_mm, rotation, voxels[box], (z, y, x), depth_mm)
 
 
-def _coverage(
-    mask: NDArray[np.bool_],
-    centroid: NDArray[np.float64],
-    mask_from_mm: NDArray[np.float64],
+def half_width(
+    points: NDArray[np.intp],
+    center: NDArray[np.float64],
+    source_mm: float,
+    spacing: NDArray[np.float64],
+) -> NDArray[np.intp]:
+    """Return the voxels (3,) of a layout on each side of a centre that points may reach, turned.
+
+    Args:
+        points: (n, 3) voxels (z, y, x) of a volume of `source_mm`.
+        center: (3,) in the same voxels.
+        source_mm: Edge of a voxel of the volume.
+        spacing: (3,) voxel size (z, y, x) of the layout in mm.
+    """
+    radius = np.sqrt(((points - center) ** 2).sum(axis=1).max()) + 1.0
+    return np.asarray(np.ceil(radius * source_mm / spacing).astype(int))
+
+
+def turned_mean(
+    volume: NDArray[np.float32],
+    center: NDArray[np.float64],
+    source_mm: float,
+    rotation: NDArray[np.float64],
     spacing: NDArray[np.float64],
     half: NDArray[np.intp],
-    samples: NDArray[np.intp],
 ) -> NDArray[np.float32]:
-    """Return how much of each voxel a turned shape covers, `half` voxels around its centre."""
+    """Return the mean of a turned volume over each voxel of a layout around its centre.
+
+    The mean of a mask is how much of each voxel it covers. A voxel is sampled at about the
+    volume's spacing.
+
+    Args:
+        volume: (z, y, x) on an isotropic grid; 0 beyond it.
+        center: (3,) point of the volume, in its voxels, that is put on a voxel's centre.
+        source_mm: Edge of a voxel of the volume.
+        rotation: 3x3 orthogonal, from (z, y, x) of the volume to (z, y, x) of the layout.
+        spacing: (3,) voxel size (z, y, x) of the layout in mm.
+        half: (3,) voxels on each side of the centre's.
+    """
+    samples = np.clip(np.ceil(spacing / source_mm), 1, _MAX_SAMPLES_PER_VOXEL_EDGE).astype(int)
+    source_from_mm = rotation.T / source_mm
     num = 2 * half + 1
     first_mm = ((0.5 / samples - 0.5) - half) * spacing
     fine = ndimage.affine_transform(
-        mask.astype(np.float32),
-        mask_from_mm * (spacing / samples),
-        offset=(mask_from_mm * first_mm).sum(axis=1) + centroid,
+        volume,
+        source_from_mm * (spacing / samples),
+        offset=(source_from_mm * first_mm).sum(axis=1) + center,
         output_shape=tuple(num * samples),
         order=1,
         mode="grid-constant",
     )
     blocks = fine.reshape(num[0], samples[0], num[1], samples[1], num[2], samples[2])
     return np.asarray(blocks.mean(axis=(1, 3, 5)))
+
+
+def overlap(
+    corner: NDArray[np.intp], shape: Sequence[int], grid: Sequence[int]
+) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+    """Return where a box overlaps a grid: in the grid, and in the box.
+
+    Args:
+        corner: (3,) first voxel of the box on the grid; it may lie before the grid's first.
+        shape: Of the box.
+        grid: Shape of the grid.
+    """
+    start, stop = np.maximum(corner, 0), np.minimum(corner + shape, grid)
+    window = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
+    inner = tuple(slice(a, b) for a, b in zip(start - corner, stop - corner, strict=True))
+    return window, inner
