@@ -94,10 +94,18 @@ def group_norm(channels: int) -> GroupNorm32:
     return GroupNorm32(num_groups(channels), channels)
 
 
+_UNSOUND_DEPTH = 2
+"""Slices of a volume for which oneDNN's bfloat16 gradient of a filter of three reads memory that
+nobody has written (torch 2.13): NaN, or what was there before."""
+
+
 class Conv3d(nn.Conv3d):
     """A convolution that takes oneDNN for small volumes too, when sampling on a CPU."""
 
     def forward(self, x: Tensor) -> Tensor:
+        if x.shape[2] <= _UNSOUND_DEPTH and _trains_in_bfloat16_on_cpu(x):
+            with torch.autocast("cpu", enabled=False):
+                return super().forward(x.float()).to(torch.bfloat16)
         # In float32 torch leaves volumes of fewer than 20,480 rows to a plain loop, half as fast:
         # at 32^3 that is every level but the first.
         sampling = not torch.is_grad_enabled() and not torch.compiler.is_compiling()
@@ -108,6 +116,12 @@ class Conv3d(nn.Conv3d):
             x, self.weight, self.bias, padding, self.stride, self.dilation, self.groups
         )
         return out
+
+
+def _trains_in_bfloat16_on_cpu(x: Tensor) -> bool:
+    autocasts = torch.is_autocast_enabled("cpu")
+    in_bfloat16 = autocasts and torch.get_autocast_dtype("cpu") == torch.bfloat16
+    return x.device.type == "cpu" and in_bfloat16 and torch.is_grad_enabled()
 
 
 def _has_onednn() -> bool:

@@ -1,6 +1,6 @@
 """A checkpoint: one directory that holds all that sampling depends on, under one digest.
 
-weights.safetensors    the denoiser's tensors, float32 as trained
+weights.safetensors    the denoiser's tensors, float32 as trained or float16 to be small
 model.json             architecture, schedule, preprocessing, digest, and notes on the training
 """
 
@@ -52,6 +52,7 @@ def save_checkpoint(
     schedule: NoiseSchedule,
     preprocessing: Mapping[str, object],
     training: Mapping[str, object],
+    dtype: torch.dtype | None = None,
 ) -> str:
     """Write a checkpoint directory and return its digest.
 
@@ -65,6 +66,8 @@ def save_checkpoint(
         schedule: The schedule that it was trained with.
         preprocessing: Window, grid, spacing: plain JSON that sampling must repeat.
         training: Steps, recipe and the like: plain JSON.
+        dtype: What weights are stored in, as `torch.float16` for half the bytes; None keeps theirs.
+            Loaded, they are float32 again, of the values that were stored.
 
     Raises:
         CheckpointError: `path` exists and is no checkpoint.
@@ -77,7 +80,9 @@ def save_checkpoint(
 
     path = Path(path)
     _check_replaceable(path)
-    tensors = {name: value.detach().cpu() for name, value in denoiser.state_dict().items()}
+    tensors = {
+        name: value.detach().to("cpu", dtype) for name, value in denoiser.state_dict().items()
+    }
     # Through JSON and back, so that a key that is a number sorts as it will when read.
     plain = json.loads(json.dumps(dict(preprocessing), allow_nan=False))
     identity = identity_of(denoiser.config, schedule.config, plain)

@@ -1,7 +1,7 @@
 """The 3D U-Net of Lung-DDPM: predicts the noise in a volume, given the noisy volume and its layout.
 
-stem -> encoder levels (residual blocks, stride-2 convolution) -> bottleneck
-     -> decoder levels (a skip into every block, trilinear upsampling) -> head
+front end -> stem -> encoder levels (residual blocks, stride-2 convolution) -> bottleneck
+     -> decoder levels (a skip into every block, trilinear upsampling) -> head -> front end
 """
 
 from collections.abc import Callable
@@ -22,6 +22,7 @@ from models.blocks import (
     step_embedding,
     zeroed,
 )
+from models.front_end import FRONT_ENDS, SUB_BANDS, haar, inverse_haar
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,7 +47,8 @@ class UNet3DConfig:
     """Residual blocks of an encoder level; a decoder level has one more."""
 
     attention_max_size: int = 16
-    """The first level whose side is at most this many voxels attends, and so does the bottleneck."""
+    """The first level whose side is at most this many voxels attends, and so does the bottleneck;
+    sides are those that the network computes on, behind its front end."""
 
     num_heads: int = 1
     """Attention heads."""
@@ -54,7 +56,13 @@ class UNet3DConfig:
     dropout: float = 0.0
     """Dropout probability before the second convolution of each residual block."""
 
+    front_end: str = "none"
+    """`haar`: the network computes on Haar sub-bands, eight channels at half the side for each one,
+    for an eighth of the operations; `none`: on voxels, as the paper's."""
+
     def __post_init__(self) -> None:
+        if self.front_end not in FRONT_ENDS:
+            raise ValueError(f"front_end is {self.front_end!r}; known are {', '.join(FRONT_ENDS)}")
         if not self.channel_mults or min(self.channel_mults) < 1:
             raise ValueError(f"channel_mults is {self.channel_mults}; give each level one, >= 1")
         for name in ("in_channels", "num_res_blocks", "attention_max_size", "num_heads"):
@@ -64,8 +72,8 @@ class UNet3DConfig:
             raise ValueError(f"base_channels is {self.base_channels}; it must be even, at least 2")
         if self.grid < 1 or self.grid % self.shrink:
             raise ValueError(
-                f"grid is {self.grid} voxels; with {len(self.channel_mults)} levels it must be "
-                f"a positive multiple of {self.shrink}"
+                f"grid is {self.grid} voxels; with {self._levels} it must be a positive multiple "
+                f"of {self.shrink}"
             )
         coarsest = self.level_channels[-1]
         if self.grid == self.shrink and num_groups(coarsest) == coarsest:
@@ -84,7 +92,12 @@ class UNet3DConfig:
     @property
     def shrink(self) -> int:
         """How many times smaller the side is at the bottleneck."""
-        return 1 << (len(self.channel_mults) - 1)
+        return self._front_end_shrink << (len(self.channel_mults) - 1)
+
+    @property
+    def bands(self) -> int:
+        """Channels that the front end makes of one."""
+        return SUB_BANDS if self.front_end == "haar" else 1
 
     @property
     def level_channels(self) -> tuple[int, ...]:
@@ -94,8 +107,19 @@ class UNet3DConfig:
     @property
     def attention_level(self) -> int | None:
         """Index of the level that attends, None where even the coarsest is too large."""
-        sides = (self.grid >> level for level in range(len(self.channel_mults)))
+        finest = self.grid // self._front_end_shrink
+        sides = (finest >> level for level in range(len(self.channel_mults)))
         return next((i for i, side in enumerate(sides) if side <= self.attention_max_size), None)
+
+    @property
+    def _front_end_shrink(self) -> int:
+        return 2 if self.front_end == "haar" else 1
+
+    @property
+    def _levels(self) -> str:
+        return (
+            f"{len(self.channel_mults)} levels{'' if self.bands == 1 else ' after the front end'}"
+        )
 
     @property
     def _attending_channels(self) -> tuple[int, ...]:
@@ -124,7 +148,7 @@ class UNet3D(nn.Module):
         self.time_embedding = nn.Sequential(
             nn.Linear(base, 4 * base), nn.SiLU(), nn.Linear(4 * base, 4 * base)
         )
-        self.stem = conv3d(config.in_channels, base, 3)
+        self.stem = conv3d(config.in_channels * config.bands, base, 3)
         self.encoder = nn.ModuleList()
         skips = [base]
         for level in range(len(widths)):
@@ -137,7 +161,7 @@ class UNet3D(nn.Module):
             channels_in = widths[min(level + 1, len(widths) - 1)]
             self.decoder.append(_DecoderLevel(config, level, channels_in, skips))
         self.head_norm = group_norm(widths[0])
-        self.head = zeroed(conv3d(widths[0], 1, 3))
+        self.head = zeroed(conv3d(widths[0], config.bands, 3))
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         """Predict the noise in the first channel of `x`.
@@ -159,14 +183,16 @@ class UNet3D(nn.Module):
         recompute = self.activation_checkpointing and self.training and torch.is_grad_enabled()
         # This list alone holds the features, the newest last: a variable would keep them alive
         # while the next level runs.
-        features = [self.stem(x)]
+        has_bands = self.config.bands > 1
+        features = [self.stem(haar(x) if has_bands else x)]
         for level in self.encoder:
             level(features, embedding, recompute)
         features.append(self.bottleneck(features[-1], embedding))
         for level in self.decoder:
             level(features, embedding, recompute)
         x = features.pop()
-        return _recomputed(self._predict, x) if recompute else self._predict(x)
+        eps = _recomputed(self._predict, x) if recompute else self._predict(x)
+        return inverse_haar(eps) if has_bands else eps
 
     def _predict(self, x: Tensor) -> Tensor:
         eps: Tensor = self.head(F.silu(self.head_norm(x)))
@@ -181,8 +207,8 @@ class UNet3D(nn.Module):
             )
         if any(side % config.shrink for side in x.shape[2:]):
             raise ValueError(
-                f"input has sides {tuple(x.shape[2:])} voxels; with "
-                f"{len(config.channel_mults)} levels each must be a multiple of {config.shrink}"
+                f"input has sides {tuple(x.shape[2:])} voxels; with {config._levels} each must be "
+                f"a multiple of {config.shrink}"
             )
 
 

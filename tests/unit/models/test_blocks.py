@@ -1,4 +1,8 @@
 import math
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -93,3 +97,29 @@ def test_only_sampling_goes_past_torchs_choice_of_a_library(
     with torch.inference_mode():
         conv(x)
     assert len(calls) == 1
+
+
+SHALLOW = """
+import torch
+from models.blocks import conv3d
+
+torch.manual_seed(0)
+for channels, side in ((24, 2), (48, 2), (24, 4)):
+    conv = conv3d(channels, channels, 3)
+    x = torch.randn(1, channels, 2, side, side)
+    conv(x).square().mean().backward()
+    expected, conv.weight.grad = conv.weight.grad, None
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        out = conv(x)
+        out.float().square().mean().backward()
+    assert out.dtype == torch.bfloat16
+    off = (conv.weight.grad - expected).norm() / expected.norm()
+    assert off < 0.01, f"{channels} channels, 2 x {side} x {side}: {off:.2e}"
+"""
+
+
+def test_gradients_of_two_slices_in_bfloat16_do_not_depend_on_what_memory_held() -> None:
+    # glibc then fills what it hands out, so that reading unwritten memory shows at once.
+    environment = {**os.environ, "MALLOC_PERTURB_": "128"}
+    root = Path(__file__).parents[3]
+    subprocess.run([sys.executable, "-c", SHALLOW], check=True, env=environment, cwd=root)

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,32 @@ def test_a_loaded_checkpoint_predicts_the_same_noise(tmp_path: Path) -> None:
     assert torch.equal(loaded.denoiser(x, t), denoiser().eval()(x, t))
     assert not loaded.denoiser.training
     assert torch.equal(loaded.schedule.betas, NoiseSchedule(ScheduleConfig(num_steps=10)).betas)
+
+
+def test_half_precision_weights_take_half_the_bytes_and_load_as_what_was_stored(
+    tmp_path: Path,
+) -> None:
+    network = denoiser()
+    with torch.no_grad():
+        network.stem.weight.add_(1e-4)  # Rounds in float16.
+    digest = save(tmp_path / "half", network, dtype=torch.float16)
+    save(tmp_path / "full", network)
+    half, full = ((tmp_path / n / "weights.safetensors").stat().st_size for n in ("half", "full"))
+    assert half < 0.6 * full
+    loaded = load_checkpoint(tmp_path / "half", expect_digest=digest).denoiser
+    assert loaded.stem.weight.dtype == torch.float32
+    assert torch.equal(loaded.stem.weight, network.stem.weight.half().float())
+    assert not torch.equal(loaded.stem.weight, network.stem.weight)
+
+
+def test_a_front_end_is_part_of_a_model_and_older_models_keep_their_digest(tmp_path: Path) -> None:
+    save(tmp_path / "plain")
+    assert "front_end" not in json.loads((tmp_path / "plain" / "model.json").read_text())["unet"]
+    assert read_model_card(tmp_path / "plain").unet.front_end == "none"
+
+    config = replace(CONFIG, front_end="haar")
+    save(tmp_path / "haar", UNet3D(config))
+    assert load_checkpoint(tmp_path / "haar").denoiser.config == config
 
 
 def test_a_full_disk_is_an_error_of_the_system_and_leaves_nothing(
