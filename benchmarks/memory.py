@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from models.ddpm import eps_l1_loss
+from models.ddpm import eps_loss
 from models.ema import Ema
 from models.engine import Precision, SamplingEngine
 from models.footprint import Footprint, forward_flops, sampling_footprint, training_footprint
@@ -157,7 +157,7 @@ def _training(grid: int, precision: Precision, checkpointing: bool) -> Callable[
         # Zeros, not None: the buckets of DistributedDataParallel stay too.
         optimizer.zero_grad(set_to_none=False)
         with torch.autocast("cuda", dtype=torch.bfloat16, enabled=precision == "bfloat16"):
-            loss = eps_l1_loss(network, schedule, x[:, :1], x[:, 1:], t, torch.randn_like(x[:, :1]))
+            loss = eps_loss(network, schedule, x[:, :1], x[:, 1:], t, torch.randn_like(x[:, :1]))
         loss.backward()
         optimizer.step()
         average.update(0)

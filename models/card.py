@@ -18,6 +18,9 @@ CARD_NAME, WEIGHTS_NAME = "model.json", "weights.safetensors"
 
 WAY_OUT = "Copy the checkpoint again from where it was made, or train it again"
 
+_LATER_SETTINGS = {"front_end": "none", "prediction": "eps"}
+"""Of the architecture, with what models had before there was a choice."""
+
 ConfigT = TypeVar("ConfigT")
 
 
@@ -70,9 +73,10 @@ def identity_of(
 ) -> dict[str, object]:
     """Return everything in a card that changes the output, as it goes into the digest."""
     architecture = asdict(unet)
-    # Cards from before front ends have no word for it, and their digests must stay.
-    if unet.front_end == "none":
-        del architecture["front_end"]
+    # Cards from before these settings have no word for them, and their digests must stay.
+    for setting, before in _LATER_SETTINGS.items():
+        if architecture[setting] == before:
+            del architecture[setting]
     return {
         "format_version": FORMAT_VERSION,
         "unet": architecture,

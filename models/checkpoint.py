@@ -80,8 +80,10 @@ def save_checkpoint(
 
     path = Path(path)
     _check_replaceable(path)
+    weights = dict(denoiser.named_parameters())
     tensors = {
-        name: value.detach().to("cpu", dtype) for name, value in denoiser.state_dict().items()
+        name: value.detach().to("cpu", dtype if name in weights else None)
+        for name, value in denoiser.state_dict().items()
     }
     # Through JSON and back, so that a key that is a number sorts as it will when read.
     plain = json.loads(json.dumps(dict(preprocessing), allow_nan=False))
@@ -130,7 +132,7 @@ def load_checkpoint(
         )
     tensors = _read_tensors(path)
     with torch.device("meta"):
-        denoiser = UNet3D(card.unet)
+        denoiser = UNet3D(card.unet, NoiseSchedule(card.schedule))
     _check_tensors(path, tensors, denoiser.state_dict())
     found = _digest(identity_of(card.unet, card.schedule, card.preprocessing), tensors)
     if found != card.digest:

@@ -1,23 +1,31 @@
 """Training loss of a conditional DDPM (Ho et al. 2020), and sampling without a reference."""
 
+from typing import Literal, get_args
+
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from models.noise import DrawNoise, NoiseAhead
-from models.schedule import NoiseSchedule
+from models.schedule import NoiseSchedule, Prediction
 from models.solvers import Denoiser, Sampler, Variance, make_solver, predict_start
 
+LossKind = Literal["l1", "l2"]
+"""Mean absolute error, the paper's, or mean squared error of the predicted noise."""
 
-def eps_l1_loss(
+
+def eps_loss(
     denoiser: Denoiser,
     schedule: NoiseSchedule,
     x_start: Tensor,
     condition: Tensor,
     t: Tensor,
     noise: Tensor,
+    *,
+    kind: LossKind = "l1",
+    weight: Tensor | None = None,
+    prediction: Prediction = "eps",
 ) -> Tensor:
-    """Return the mean absolute error of the predicted noise, the loss of Lung-DDPM.
+    """Return the mean error of the predicted noise; `l1` without weights is Lung-DDPM's loss.
 
     Args:
         denoiser: Predicts the noise in `cat([x_t, condition], dim=1)` at step t.
@@ -26,13 +34,24 @@ def eps_l1_loss(
         condition: (B, L, D, H, W) layout channels in {-1, +1}.
         t: (B,) long, a step in [0, T) for each volume.
         noise: (B, 1, D, H, W) standard normal.
+        kind: Of the error.
+        weight: (B, 1, D, H, W) share of each voxel in the mean, any scale; None takes all alike.
+        prediction: `v` takes the error of v instead, which is that of the noise divided by the
+            signal's share: for a denoiser that predicts v.
 
     Returns:
         Scalar loss.
+
+    Raises:
+        ValueError: `kind` is unknown.
     """
+    if kind not in get_args(LossKind):
+        raise ValueError(f"loss is {kind!r}; known are {', '.join(get_args(LossKind))}")
     x_t = schedule.q_sample_batch(x_start, t, noise)
-    eps = denoiser(torch.cat([x_t, condition], dim=1), t)
-    return F.l1_loss(eps.to(noise.dtype), noise)
+    eps = denoiser(torch.cat([x_t, condition], dim=1), t).to(noise.dtype)
+    off = eps - noise if prediction == "eps" else schedule.v_error_batch(eps - noise, t)
+    error = off.abs() if kind == "l1" else off.square()
+    return error.mean() if weight is None else (weight * error).sum() / weight.sum()
 
 
 def ddpm_sample(

@@ -46,11 +46,12 @@ class SamplingEngine:
         self.device = next(denoiser.parameters()).device
         self._dtype = _dtype_of(precision, self.device)
         network = _cast(copy.deepcopy(denoiser).eval().requires_grad_(False), self._dtype)
-        self._network: Callable[[Tensor, Tensor], Tensor] = network
+        self._network = network
+        self._predict: Callable[[Tensor, Tensor], Tensor] = network.predict
         if compiled:
             # Kernels of a network this deep wait for Python on a fast GPU; graphs do not.
             mode = "reduce-overhead" if self.device.type == "cuda" else "default"
-            self._network = torch.compile(network, mode=mode, dynamic=False, fullgraph=True)
+            self._predict = torch.compile(network.predict, mode=mode, dynamic=False, fullgraph=True)
             self._warm_up(self.config.grid if grid is None else grid)
 
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
@@ -63,9 +64,10 @@ class SamplingEngine:
         Returns:
             (B, 1, D, H, W) epsilon, float32.
         """
-        x = x.to(self._dtype, memory_format=torch.channels_last_3d)
+        cast = x.to(self._dtype, memory_format=torch.channels_last_3d)
         # A copy, for CUDA graphs write the next prediction over this one.
-        return self._network(x, t).to(torch.float32, copy=True)
+        predicted = self._predict(cast, t).to(torch.float32, copy=True)
+        return self._network.eps(predicted, x, t)
 
     @torch.inference_mode()
     def _warm_up(self, grid: int) -> None:

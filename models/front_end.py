@@ -14,6 +14,8 @@ FRONT_ENDS = ("none", "haar")
 SUB_BANDS = 8
 """Of one channel: along each axis a sum and a difference of neighbours."""
 
+_SCALE: float = SUB_BANDS**-0.5
+
 
 def haar(x: Tensor) -> Tensor:
     """Return the Haar sub-bands of volumes, one level deep.
@@ -27,9 +29,9 @@ def haar(x: Tensor) -> Tensor:
     """
     bands = x[:, :, None]
     for axis in (3, 4, 5):
-        first, second = bands.unflatten(axis, (-1, 2)).unbind(axis + 1)
+        first, second = _split(bands, axis, (-1, 2)).unbind(axis + 1)
         bands = torch.cat([first + second, first - second], dim=2)
-    return bands.flatten(1, 2) * SUB_BANDS**-0.5
+    return bands.flatten(1, 2) * _SCALE
 
 
 def inverse_haar(bands: Tensor) -> Tensor:
@@ -41,9 +43,14 @@ def inverse_haar(bands: Tensor) -> Tensor:
     Returns:
         (B, C, 2 d, 2 h, 2 w).
     """
-    x = bands.unflatten(1, (-1, SUB_BANDS))
+    x = _split(bands, 1, (-1, SUB_BANDS))
     for axis in (5, 4, 3):
         total, difference = x.chunk(2, dim=2)
         x = torch.stack([total + difference, total - difference], dim=axis + 1)
         x = x.flatten(axis, axis + 1)
-    return x.squeeze(2) * SUB_BANDS**-0.5
+    return x.squeeze(2) * _SCALE
+
+
+def _split(x: Tensor, axis: int, sizes: tuple[int, int]) -> Tensor:
+    parts: Tensor = x.unflatten(axis, sizes)  # type: ignore[no-untyped-call]
+    return parts

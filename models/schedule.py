@@ -7,9 +7,13 @@ import math
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from operator import mul
+from typing import Literal
 
 import torch
 from torch import Tensor
+
+Prediction = Literal["eps", "v"]
+"""What a network puts out, and its loss is of: the noise, or sqrt(a) eps - sqrt(1 - a) x_0."""
 
 CLEAN = -1
 """The level below step 0: no noise at all."""
@@ -84,6 +88,14 @@ class NoiseSchedule:
         spread = (1.0 - self.alphas_cumprod).sqrt().to(x_start)[t]
         per_volume = (-1,) + (1,) * (x_start.ndim - 1)
         return signal.reshape(per_volume) * x_start + spread.reshape(per_volume) * noise
+
+    def v_error_batch(self, eps_error: Tensor, t: Tensor) -> Tensor:
+        """Return by how much v is off where the noise is off by `eps_error`, both at steps `t` (B,).
+
+        Of one x_t, v is (eps - sqrt(1 - a) x_t) / sqrt(a).
+        """
+        signal = self.alphas_cumprod.sqrt().to(eps_error)[t]
+        return eps_error / signal.reshape((-1,) + (1,) * (eps_error.ndim - 1))
 
     def predict_start_from_noise(self, x_t: Tensor, t: int, eps: Tensor) -> Tensor:
         """Return the x_0 that `x_t` came from if `eps` is its noise (DDPM eq. 15).

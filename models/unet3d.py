@@ -7,6 +7,7 @@ front end -> stem -> encoder levels (residual blocks, stride-2 convolution) -> b
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,7 @@ from models.blocks import (
     zeroed,
 )
 from models.front_end import FRONT_ENDS, SUB_BANDS, haar, inverse_haar
+from models.schedule import NoiseSchedule, Prediction, ScheduleConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,9 +62,18 @@ class UNet3DConfig:
     """`haar`: the network computes on Haar sub-bands, eight channels at half the side for each one,
     for an eighth of the operations; `none`: on voxels, as the paper's."""
 
+    prediction: str = "eps"
+    """What the last convolution puts out: `eps`, the noise, as the paper's; or `v`, which is
+    sqrt(a) eps - sqrt(1 - a) x_0 (Salimans & Ho 2022) and is turned into the noise behind it. An
+    error of eps grows 1 / sqrt(a) times on the way to x_0, some hundredfold at the noisiest steps;
+    one of v never does."""
+
     def __post_init__(self) -> None:
         if self.front_end not in FRONT_ENDS:
             raise ValueError(f"front_end is {self.front_end!r}; known are {', '.join(FRONT_ENDS)}")
+        if self.prediction not in get_args(Prediction):
+            known = ", ".join(get_args(Prediction))
+            raise ValueError(f"prediction is {self.prediction!r}; known are {known}")
         if not self.channel_mults or min(self.channel_mults) < 1:
             raise ValueError(f"channel_mults is {self.channel_mults}; give each level one, >= 1")
         for name in ("in_channels", "num_res_blocks", "attention_max_size", "num_heads"):
@@ -131,7 +142,12 @@ class UNet3D(nn.Module):
     """Noise predictor of Lung-DDPM: guided diffusion's blocks, but trilinear upsampling.
 
     The last convolution of every residual block, of every attention and of the network starts
-    at zero, so an untrained network returns zeros.
+    at zero, so an untrained network returns zeros; of one that predicts v, v is zero.
+
+    Args:
+        config: The architecture.
+        schedule: What its volumes are noised by, which a network that predicts v needs to know and
+            keeps with its weights; None takes the paper's.
 
     Attributes:
         config: What the network was made from.
@@ -140,10 +156,19 @@ class UNet3D(nn.Module):
             concatenation, upsampling. It changes memory and time, but no gradient.
     """
 
-    def __init__(self, config: UNet3DConfig) -> None:
+    signal: Tensor
+    spread: Tensor
+
+    def __init__(self, config: UNet3DConfig, schedule: NoiseSchedule | None = None) -> None:
         super().__init__()
         self.config = config
         self.activation_checkpointing = False
+        if config.prediction == "v":
+            alphas_cumprod = (schedule or NoiseSchedule(ScheduleConfig())).alphas_cumprod
+            # On the device where weights are made, which may be the meta device.
+            device, dtype = torch.empty(0).device, torch.get_default_dtype()
+            self.register_buffer("signal", alphas_cumprod.sqrt().to(device, dtype))
+            self.register_buffer("spread", (1.0 - alphas_cumprod).sqrt().to(device, dtype))
         base, widths = config.base_channels, config.level_channels
         self.time_embedding = nn.Sequential(
             nn.Linear(base, 4 * base), nn.SiLU(), nn.Linear(4 * base, 4 * base)
@@ -177,6 +202,21 @@ class UNet3D(nn.Module):
         Raises:
             ValueError: The channels or the sides do not fit the network.
         """
+        return self.eps(self.predict(x, t), x, t)
+
+    def eps(self, predicted: Tensor, x: Tensor, t: Tensor) -> Tensor:
+        """Return the noise in the first channel of `x`, by what `predict` returned for it.
+
+        With `v` the noise is mostly the volume itself at the noisiest steps: `x` must then be no
+        less exact than the noise shall be.
+        """
+        if self.config.prediction == "eps":
+            return predicted
+        signal, spread = (weights[t].view(-1, 1, 1, 1, 1) for weights in (self.signal, self.spread))
+        return spread * x[:, :1] + signal * predicted
+
+    def predict(self, x: Tensor, t: Tensor) -> Tensor:
+        """Return (B, 1, D, H, W) of what `config.prediction` says; arguments as for `forward`."""
         self._check_input(x)
         sinusoids = step_embedding(t, self.config.base_channels)
         embedding = self.time_embedding(sinusoids.to(next(self.time_embedding.parameters()).dtype))
@@ -191,12 +231,12 @@ class UNet3D(nn.Module):
         for level in self.decoder:
             level(features, embedding, recompute)
         x = features.pop()
-        eps = _recomputed(self._predict, x) if recompute else self._predict(x)
-        return inverse_haar(eps) if has_bands else eps
+        out = _recomputed(self._put_out, x) if recompute else self._put_out(x)
+        return inverse_haar(out) if has_bands else out
 
-    def _predict(self, x: Tensor) -> Tensor:
-        eps: Tensor = self.head(F.silu(self.head_norm(x)))
-        return eps
+    def _put_out(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(F.silu(self.head_norm(x)))
+        return out
 
     def _check_input(self, x: Tensor) -> None:
         config = self.config

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from models.ddpm import eps_l1_loss
+from models.ddpm import eps_loss
 from models.ema import Ema
 from models.engine import SamplingEngine
 from models.footprint import Footprint, sampling_footprint, training_footprint
@@ -66,7 +66,7 @@ def test_the_papers_training_step_in_bfloat16_fits_24_gigabytes(
         # Zeros, not None: gradients that are views of DistributedDataParallel's buckets stay too.
         optimizer.zero_grad(set_to_none=False)
         with torch.autocast("cuda", dtype=torch.bfloat16):
-            loss = eps_l1_loss(network, schedule, x[:, :1], x[:, 1:], t, torch.randn_like(x[:, :1]))
+            loss = eps_loss(network, schedule, x[:, :1], x[:, 1:], t, torch.randn_like(x[:, :1]))
         loss.backward()
         optimizer.step()
         average.update(0)

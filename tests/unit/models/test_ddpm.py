@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.ddpm import ddpm_sample, eps_l1_loss
+from models.ddpm import ddpm_sample, eps_loss
 from models.schedule import NoiseSchedule, ScheduleConfig
 
 SCHEDULE = NoiseSchedule(ScheduleConfig(num_steps=10))
@@ -113,7 +113,7 @@ def test_noise_of_another_shape_is_refused() -> None:
 
 def test_loss_is_the_mean_absolute_error_of_the_noise() -> None:
     noise = torch.full((2, 1, 4, 4, 4), 0.75)
-    loss = eps_l1_loss(
+    loss = eps_loss(
         lambda x, t: torch.full_like(x[:, :1], 0.25),
         SCHEDULE,
         torch.zeros_like(noise),
@@ -122,6 +122,21 @@ def test_loss_is_the_mean_absolute_error_of_the_noise() -> None:
         noise,
     )
     assert loss.item() == 0.5
+
+
+def test_loss_can_be_the_mean_square_and_weigh_voxels() -> None:
+    noise = torch.zeros(1, 1, 4, 4, 4)
+    noise[..., 0] = 2.0
+    weight = torch.zeros_like(noise)
+    weight[..., :2] = 5.0
+    given = (lambda x, t: torch.zeros_like(x[:, :1]), SCHEDULE, torch.zeros_like(noise), LAYOUT)
+    t = torch.tensor([0])
+    assert eps_loss(*given, t, noise).item() == 0.5
+    assert eps_loss(*given, t, noise, kind="l2").item() == 1.0
+    assert eps_loss(*given, t, noise, kind="l2", weight=weight).item() == 2.0
+    assert eps_loss(*given, t, noise, weight=torch.ones_like(noise)).item() == 0.5
+    with pytest.raises(ValueError, match=r"loss is 'huber'; known are l1, l2"):
+        eps_loss(*given, t, noise, kind="huber")
 
 
 def test_loss_shows_each_volume_at_its_step_with_its_layout() -> None:
@@ -133,7 +148,7 @@ def test_loss_shows_each_volume_at_its_step_with_its_layout() -> None:
 
     t, x_start = torch.tensor([0, 9]), draws(1)((2, 1, 4, 4, 4))
     noise, layout = draws(2)((2, 1, 4, 4, 4)), LAYOUT.expand(2, -1, -1, -1, -1)
-    eps_l1_loss(denoiser, SCHEDULE, x_start, layout, t, noise)
+    eps_loss(denoiser, SCHEDULE, x_start, layout, t, noise)
     ((x, steps),) = seen
     assert torch.equal(steps, t)
     assert torch.equal(x[:, 1:], layout)
@@ -150,7 +165,7 @@ def test_training_on_the_loss_learns_the_noise() -> None:
     for _ in range(60):
         t, noise = torch.tensor([9, 9]), noise_of((2, 1, 4, 4, 4))
         layout = LAYOUT.expand(2, -1, -1, -1, -1)
-        loss = eps_l1_loss(
+        loss = eps_loss(
             lambda x, t: network(x), SCHEDULE, torch.zeros_like(noise), layout, t, noise
         )
         optimizer.zero_grad()

@@ -123,7 +123,7 @@ def test_a_prediction_is_not_overwritten_by_the_next(network: UNet3D) -> None:
     # CUDA graphs return the same memory at each run; here a network does.
     engine = SamplingEngine(network)
     memory = torch.zeros(1, 1, 16, 16, 16)
-    engine._network = lambda x, t: memory.add_(1)
+    engine._predict = lambda x, t: memory.add_(1)
     first, second = engine(volume(), torch.tensor([5])), engine(volume(), torch.tensor([4]))
     assert (first.mean().item(), second.mean().item()) == (1, 2)
 
