@@ -49,7 +49,7 @@ _HELP = """Synthetic lung-CT datasets from real scans: ingest, train, generate, 
 
     \b
     Example:
-        factory ingest scans && factory train && factory generate --ratio 0.25
+        factory ingest scans && factory generate --ratio 0.25
     """
 
 app = typer.Typer(

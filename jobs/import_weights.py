@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from jobs import options
+
 if TYPE_CHECKING:
     from models.published import Published
 
@@ -63,7 +65,7 @@ def command(
         f"{'; replaced what was imported from this file before' if replaced else ''}. Next: "
         f"factory ingest SCANS --recipe published{_grid_flag(published)} --out CASES, then factory "
         f"generate --cases CASES "
-        f"--model {out} --recipe published --ratio 0.25 --out LAKE"
+        f"--model {options.model_value(out)} --recipe published --ratio 0.25 --out LAKE"
     )
     give(str(target.resolve()))
 

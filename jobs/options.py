@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from models.weights import NAMES
+
 if TYPE_CHECKING:
     from jobs.amount import Amount
     from manifests.split import SplitFractions
@@ -22,7 +24,7 @@ class Device(StrEnum):
 Recipe = Annotated[
     str | None,
     typer.Option(
-        metavar="NAME|FILE", help="How: paper, fast, published, demo, tiny, or a TOML file. [paper]"
+        metavar="NAME|FILE", help="How: demo, shipped, paper, fast, published, tiny, or a TOML file. [demo]"
     ),
 ]
 RayAddress = Annotated[
@@ -57,11 +59,16 @@ def amount(ratio: float | None, extra: float | None, count: int | None) -> "Amou
 
 
 def recipe_name(given: str | None) -> str:
-    """Return the recipe that a flag or the workspace names, else the paper's."""
+    """Return the recipe that a flag or the workspace names, else that of the model that ships."""
     from jobs.recipe import DEFAULT_RECIPE
     from jobs.workspace import recipe_of
 
     return recipe_of(given, DEFAULT_RECIPE)
+
+
+def model_value(path: Path) -> str:
+    """Return what to type after --model for a folder, also for one named like a model that ships."""
+    return f"./{path}" if str(path) in NAMES else str(path)
 
 
 def parse_split(text: str | None) -> "SplitFractions | None":

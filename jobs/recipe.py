@@ -13,7 +13,8 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from factory.errors import RecipeError
 
-DEFAULT_RECIPE = "paper"
+DEFAULT_RECIPE = "demo"
+"""That of the model that ships: what it draws from needs no training, and a laptop is enough."""
 
 TABLES = ("ingest", "train", "generate", "demo")
 """The verbs that a recipe can speak of."""

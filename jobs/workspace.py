@@ -42,6 +42,11 @@ def path_of(name: str, given: Path | None) -> Path:
     return path
 
 
+def is_named(name: str) -> bool:
+    """Return whether the workspace says where something is."""
+    return name in _read().paths
+
+
 def recipe_of(given: str | None, default: str) -> str:
     """Return the recipe that a flag gave, else the workspace's, else the default."""
     return given or _read().recipe or default

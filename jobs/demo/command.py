@@ -20,8 +20,8 @@ def command(
     """Take phantom scans through every verb.
 
     Needs no data: phantom thoraxes are drawn, ingested, trained on for a few
-    minutes, and mixed with synthetic volumes of them; ends with a picture.
-    Lungs come out blurred: the network is small and has seen little.
+    steps, and mixed with synthetic volumes of them; ends with a picture. The
+    volumes are drawn by the model that ships, which has seen real lungs.
 
     \b
     Example:

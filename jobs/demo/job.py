@@ -1,6 +1,7 @@
 """Every verb on phantom scans.
 
-draw_phantom --> NIfTI --> ingest --> train --> generate --> mix, verify --> comparison.png
+draw_phantom --> NIfTI --> ingest --> train, a few steps
+                              +--> generate, by the model that ships --> mix, verify --> comparison.png
 """
 
 import json
@@ -16,6 +17,7 @@ from factory.axes import ijk_from_zyx
 from factory.errors import StoreError, UsageError
 from factory.ingest.prepare import IngestConfig
 from factory.lake import MANIFEST, Lake
+from factory.nodules.graft import GraftConfig
 from factory.phantom import Phantom, draw_phantom
 from factory.pictures import ComparisonRow, comparison_figure
 from jobs import mix, verify
@@ -31,6 +33,7 @@ from jobs.train.config import TrainConfig
 from jobs.train.job import train
 from jobs.workspace import SETTINGS_FILE
 from manifests.read import read_manifest
+from models.weights import NAMES, shipped
 
 _MARKER = ".factory-demo"
 _PICTURED = 3
@@ -49,9 +52,21 @@ class DemoConfig:
     ratio: float = 0.25
     """Synthetic share of the mixed set."""
 
+    train_steps: int = 0
+    """Steps that the demo trains for; 0 takes all of the recipe's."""
+
+    model: str = ""
+    """Name of the model that ships to draw with; empty takes the one that the demo trained."""
+
     def __post_init__(self) -> None:
         if self.num_patients < 1:
             raise ValueError(f"num_patients is {self.num_patients}; it must be at least 1")
+        if self.train_steps < 0:
+            raise ValueError(
+                f"train_steps is {self.train_steps}; it must be at least 1, or 0 for all"
+            )
+        if self.model and self.model not in NAMES:
+            raise ValueError(f"model is {self.model!r}; known are {', '.join(NAMES)}, or none")
         Amount(ratio=self.ratio)
 
 
@@ -69,16 +84,20 @@ def demo(out: Path, recipe_name: str, *, ray_address: str | None = None) -> Iter
     recipe = load_recipe(recipe_name)
     config = recipe.table("demo", DemoConfig)
     _claim(out, recipe_name)
-    scans, cases, run, lake = (out / name for name in ("scans", "cases", "run", "lake"))
+    # Not `run`: a workspace generates with the model of its run, and a few steps draw noise.
+    run = out / ("practice" if config.model else "run")
+    scans, cases, lake = (out / name for name in ("scans", "cases", "lake"))
     _draw_scans(scans, config)
     yield f"scans {scans}"
     with connect(ray_address):
         ingest(scans, cases, recipe.table("ingest", IngestConfig))
         yield f"cases {cases / MANIFEST}"
-        _train(cases, run, recipe)
-        yield f"model {run / 'model'}"
+        _train(cases, run, recipe, config)
+        yield f"trained {run / 'model'}"
+        model = shipped(config.model) if config.model else run / "model"
+        yield f"model {model}"
         settings = recipe.table("generate", GenerateConfig)
-        generate(cases, run, lake, Amount(ratio=config.ratio), settings)
+        generate(cases, model, lake, Amount(ratio=config.ratio), settings)
         yield f"manifest {lake / MANIFEST}"
     yield f"mix {mix.write(lake, out / 'mix.parquet', Amount(ratio=0.1))}"
     problems = verify.problems(Lake(lake))
@@ -128,9 +147,15 @@ def _write_scan(scans: Path, name: str, phantom: Phantom) -> None:
         aside.replace(scans / f"{name}_{kind}.nii.gz")
 
 
-def _train(cases: Path, run: Path, recipe: Recipe) -> None:
-    config = recipe.table("train", TrainConfig)
-    train(cases, run, config, recipe=recipe.name)
+def _train(cases: Path, run: Path, recipe: Recipe, config: DemoConfig) -> None:
+    # No grafts: the real nodules that a recipe may ask for are nowhere in the package.
+    settings = recipe.table(
+        "train", TrainConfig, steps=config.train_steps or None, graft=GraftConfig()
+    )
+    result = train(cases, run, settings, recipe=recipe.name)
+    say(f"trained {result.step} steps, last loss {result.loss:.4f}")
+    if config.model:
+        say(f"{run} is kept, not drawn with: taking the model that ships, {config.model}")
 
 
 def _comparisons(manifest: Path) -> list[ComparisonRow]:

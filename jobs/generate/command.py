@@ -30,8 +30,12 @@ def command(
     count: options.Count = None,
     cases: options.Cases = None,
     model: Annotated[
-        Path | None,
-        typer.Option(metavar="RUN", help="Run of `factory train`, or a checkpoint. [run]"),
+        str | None,
+        typer.Option(
+            metavar="RUN|CKPT|NAME",
+            help="Run of `factory train`, checkpoint, or `demo`, the model that ships (./demo is a "
+            "folder). [run if it has a model, else demo]",
+        ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="LAKE", help="Lake to make or go on with. [lake]")
@@ -86,14 +90,16 @@ def command(
 
     Exactly one of --ratio, --extra and --count says how many. Killed at any
     time, the same command goes on where it was and ends with the same set.
+    Nothing need be trained: a model ships for cases of the demo recipe.
 
     \b
     Example:
-        factory generate --cases cases --model run --out lake --ratio 0.25
+        factory generate --cases cases --model demo --out lake --ratio 0.25
     """
     from jobs.console import give, say
     from jobs.generate.config import GenerateConfig
     from jobs.generate.job import generate
+    from jobs.generate.model import find_model
     from jobs.recipe import load_recipe
     from jobs.workspace import path_of
 
@@ -107,7 +113,7 @@ def command(
     )
     result = generate(
         path_of("cases", cases),
-        path_of("run", model),
+        find_model(model),
         path_of("lake", out),
         options.amount(ratio, extra, count),
         config,

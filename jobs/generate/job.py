@@ -11,11 +11,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from factory.errors import ModelError, StoreError, UsageError
-from factory.ingest.prepare import IngestConfig
+from factory.errors import StoreError, UsageError
 from factory.lake import PLAN, Lake
 from factory.nodules.bank import embedded_bank, load_bank
-from factory.preprocessing import Preprocessing
 from jobs.amount import Amount
 from jobs.cases import CaseStore, open_case_store
 from jobs.claims import differences
@@ -23,6 +21,7 @@ from jobs.cluster import Cluster, connect
 from jobs.console import say
 from jobs.generate.actor import SamplerSettings
 from jobs.generate.config import GenerateConfig
+from jobs.generate.model import open_model
 from jobs.generate.plan import PlanSettings, WorkItem, plan_id, plan_items, plan_rows
 from jobs.generate.pool import run_pool
 from jobs.generate.publish import GenerateResult, publish
@@ -30,8 +29,7 @@ from manifests.errors import ManifestError
 from manifests.read import read_table
 from manifests.schema import PLAN_SCHEMA
 from manifests.write import write_table
-from models.card import CARD_NAME, ModelCard
-from models.checkpoint import load_checkpoint
+from models.card import ModelCard
 from models.engine import computes_in_bfloat16
 
 FORMAT = 1
@@ -70,7 +68,7 @@ def generate(
         FactoryError: The plan cannot be made, the lake holds another one, or nothing was left.
     """
     store = open_case_store(cases)
-    checkpoint, card = _open_model(model, store)
+    checkpoint, card = open_model(model, store)
     shared = _shared(card, config, nodules, seed)
     items = plan_items(store.training_rows(), shared, amount.of(len(store.training_rows())))
     lake = Lake(out)
@@ -111,53 +109,6 @@ def _device(cluster: Cluster, asked: str, config: GenerateConfig) -> str:
             "on Arm); expected a device that has. Take --precision float32."
         )
     return device
-
-
-def _open_model(model: Path, store: CaseStore) -> tuple[Path, ModelCard]:
-    checkpoint = (model if (model / CARD_NAME).exists() else model / "model").resolve()
-    if not checkpoint.exists():
-        raise ModelError(
-            f"model {model}: found no {CARD_NAME} there or in {model / 'model'}; expected a run of "
-            "`factory train` that reached its last step, or a checkpoint. Train first, or name it "
-            "with --model."
-        )
-    # Weights that are torn are better found here than by every actor.
-    card = load_checkpoint(checkpoint).card
-    _check_fit(model, card, store)
-    return checkpoint, card
-
-
-def _check_fit(model: Path, card: ModelCard, store: CaseStore) -> None:
-    """Refuse cases that the model would be fed otherwise than it was trained on."""
-    fed = Preprocessing.from_json(card.preprocessing, where=f"model {model}")
-    grid, num_channels = card.unet.grid, 1 + len(fed.labels)
-    if card.unet.in_channels != num_channels:
-        raise ModelError(
-            f"model {model}: its network takes {card.unet.in_channels} channels, but its card names "
-            f"{' and '.join(fed.labels)}; expected {num_channels}, a volume and one a label. Train or "
-            "import it again."
-        )
-    ingest_anew = _ingest_anew(fed, grid)
-    if grid != store.grid:
-        raise ModelError(
-            f"model {model}: its grid is {grid}^3, but case store {store.url} has {store.grid}^3; "
-            f"expected one grid. {ingest_anew or f'Ingest with --grid {grid}, or train on these cases.'}"
-        )
-    asked = {key: store.ingest.get(key) for key in fed.ingest}
-    if changed := differences(fed.ingest, asked):
-        raise ModelError(
-            f"model {model}: it expects cases that were ingested with other settings than those of "
-            f"case store {store.url} ({'; '.join(changed)}); expected the same. "
-            f"{ingest_anew or 'Ingest the cases anew.'}"
-        )
-
-
-def _ingest_anew(fed: Preprocessing, grid: int) -> str:
-    """Return how to make cases for a model of whole scans, such as published weights."""
-    of_recipe = asdict(IngestConfig(grid=grid, field_of_view="scan"))
-    if "field_of_view" not in fed.ingest or not fed.ingest.items() <= of_recipe.items():
-        return ""
-    return f"Make some: `factory ingest SCANS --recipe published --out CASES --grid {grid}`."
 
 
 def _shared(

@@ -68,13 +68,17 @@ def command(
     )
     say(
         f"{result.num_cases} cases in the store, {result.num_quarantined} quarantined. "
-        f"Next: {_next(recipe, out)}"
+        f"Next: {_next(recipe, grid, out)}"
     )
     give(result.manifest)
 
 
-def _next(recipe: str | None, out: Path | None) -> str:
+def _next(recipe: str | None, grid: int | None, out: Path | None) -> str:
+    from jobs.recipe import DEFAULT_RECIPE
+
     cases = f" --cases {out}" if out else ""
     if recipe == "published":
         return f"factory generate{cases} --model CKPT --recipe published --ratio 0.25 --out LAKE"
+    if options.recipe_name(recipe) == DEFAULT_RECIPE and grid is None:
+        return f"factory generate{cases} --ratio 0.25"
     return f"factory train{cases}{f' --recipe {recipe}' if recipe else ''}"

@@ -8,29 +8,24 @@ import pytest
 from matplotlib import image
 
 from manifests.read import mix_of
+from models.card import read_model_card
+from models.weights import shipped
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 FACTORY = Path(sys.executable).with_name("factory")
 
 RECIPE = """
-[ingest]
-grid = 16
+base = "demo"
 [train]
-steps = 2
-batch_size = 2
-[train.model]
-base_channels = 8
-channel_mults = [1, 2, 2]
-attention_max_size = 4
-[train.schedule]
-num_steps = 10
+batch_size = 1
 [generate]
 steps = 2
 [demo]
 num_patients = 3
 scan_size = [24, 40, 48]
 ratio = 0.5
+train_steps = 2
 """
 
 
@@ -46,18 +41,21 @@ def test_demo_makes_a_dataset_and_a_picture_and_can_be_gone_on_with(tmp_path: Pa
     assert ended.returncode == 0, ended.stderr
     made = dict(line.split(" ", 1) for line in ended.stdout.splitlines())
 
-    assert list(made) == ["scans", "cases", "model", "manifest", "mix", "picture"]
+    assert list(made) == ["scans", "cases", "trained", "model", "manifest", "mix", "picture"]
     assert all((tmp_path / path).exists() for path in made.values())
     counts = mix_of(tmp_path / made["manifest"])
     assert (counts.num_real, counts.num_synthetic) == (3, 3)
+    assert made["model"] == str(shipped("demo"))
+    assert read_model_card(tmp_path / made["trained"]).training["step"] == 2
     picture = image.imread(tmp_path / made["picture"])
     assert picture.shape[0] > 300
     assert picture[..., :3].std() > 0.1  # not one colour
 
-    # The folder is a workspace: paths and recipe stand in its factory.toml.
+    # The folder is a workspace: its factory.toml names the recipe, and what ships draws.
     verified = factory("verify", folder=tmp_path / "demo")
     assert verified.returncode == 0, verified.stderr
     again = factory("generate", "--ratio", "0.5", folder=tmp_path / "demo")
+    assert "no model in run/; taking the one that ships, demo" in again.stderr
     assert "resuming: 3 of 3 items are done, 0 to draw" in again.stderr
 
 

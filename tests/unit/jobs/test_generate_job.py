@@ -5,19 +5,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support import draw_in_process, random_checkpoint
+from support import draw_in_process
 
-from factory.errors import CaseError, ClusterError, ModelError, UsageError
+from factory.errors import CaseError, ClusterError, UsageError
 from factory.lake import Lake
-from factory.preprocessing import Preprocessing, published
 from jobs.amount import Amount
-from jobs.cases import open_case_store
 from jobs.cluster import Cluster
 from jobs.generate import job, pool
 from jobs.generate.config import GenerateConfig
 from jobs.generate.job import generate
 from jobs.quarantine import as_case_error, give_up
-from models.card import read_model_card
 
 CONFIG = GenerateConfig(steps=2)
 
@@ -62,79 +59,6 @@ def test_a_cpu_without_bfloat16_is_refused_before_anything_is_written(
     with pytest.raises(UsageError, match=r"--precision bfloat16: this CPU has no .* float32\."):
         generate(cases_16, model_16, tmp_path / "lake", Amount(count=1), config, device="cpu")
     assert not (tmp_path / "lake").exists()
-
-
-def test_a_model_is_not_fed_cases_that_were_ingested_otherwise(
-    cases_16: Path, model_16: Path
-) -> None:
-    store = open_case_store(cases_16)
-    other = replace(store, ingest={**store.ingest, "field_of_view": "scan"})
-    with pytest.raises(
-        ModelError, match=r"\(field_of_view was lungs, is scan\); expected the same"
-    ):
-        job._open_model(model_16, other)
-
-
-WHOLE_SCANS = r"Make some: `factory ingest SCANS --recipe published --out CASES --grid 16`\."
-
-
-def test_published_weights_want_cases_of_whole_scans_and_say_how_to_get_them(
-    cases_16: Path, tmp_path: Path
-) -> None:
-    fed = published(("lung", "nodule"), 16)
-    model = random_checkpoint(tmp_path / "model", seed=0, preprocessing=fed)
-    store = open_case_store(cases_16)
-    with pytest.raises(
-        ModelError,
-        match=rf"\(field_of_view was scan, is lungs\); expected the same\. {WHOLE_SCANS}",
-    ):
-        job._open_model(model, store)
-    coarser = replace(store, rows=[{**row, "shape": [8, 8, 8]} for row in store.rows])
-    with pytest.raises(
-        ModelError, match=rf"its grid is 16\^3, but case store .* has 8\^3; .* {WHOLE_SCANS}"
-    ):
-        job._open_model(model, coarser)
-    # The margin is around the lungs' box; whole scans have none.
-    whole = {**store.ingest, "field_of_view": "scan", "margin_mm": 3.0}
-    assert job._open_model(model, replace(store, ingest=whole))[0] == model
-
-
-def test_a_model_of_whole_scans_at_a_spacing_is_not_sent_to_the_published_recipe(
-    cases_16: Path, model_16: Path
-) -> None:
-    ingest = {"field_of_view": "scan", "spacing_mm": 2.0}
-    card = replace(read_model_card(model_16), preprocessing=Preprocessing(ingest=ingest).as_json())
-    with pytest.raises(ModelError, match=r"expected the same\. Ingest the cases anew\.$"):
-        job._check_fit(model_16, card, open_case_store(cases_16))
-
-
-def test_a_model_that_names_no_ingest_settings_takes_any_cases_of_its_grid(
-    cases_16: Path, model_16: Path
-) -> None:
-    card = replace(read_model_card(model_16), preprocessing={"hu_window": [-1000.0, 400.0]})
-    store = open_case_store(cases_16)
-    job._check_fit(model_16, card, store)
-    coarser = replace(store, rows=[{**row, "shape": [8, 8, 8]} for row in store.rows])
-    with pytest.raises(ModelError, match=r"one grid\. Ingest with --grid 16, or train on these"):
-        job._check_fit(model_16, card, coarser)
-
-
-def test_a_network_of_other_channels_than_its_labels_is_refused(
-    cases_16: Path, model_16: Path
-) -> None:
-    card = read_model_card(model_16)
-    nodules = replace(card, preprocessing=Preprocessing(labels=("nodule",)).as_json())
-    with pytest.raises(
-        ModelError, match=r"its network takes 3 channels, but its card names nodule; expected 2, "
-    ):
-        job._check_fit(model_16, nodules, open_case_store(cases_16))
-
-
-def test_a_model_of_a_later_release_is_refused_by_name(cases_16: Path, model_16: Path) -> None:
-    card = read_model_card(model_16)
-    later = replace(card, preprocessing={**card.preprocessing, "gamma": 2.0})
-    with pytest.raises(ModelError, match=r"^model run: its preprocessing .*: found key 'gamma'; "):
-        job._check_fit(Path("run"), later, open_case_store(cases_16))
 
 
 def test_another_bank_is_named_as_what_changed(lake: Path, cases_16: Path, model_16: Path) -> None:

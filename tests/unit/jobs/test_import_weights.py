@@ -95,6 +95,13 @@ def test_weights_of_the_published_grid_need_no_other_flag(tmp_path: Path) -> Non
     ) in run(file, "--out", tmp_path / "model").stderr
 
 
+def test_a_checkpoint_named_like_a_model_that_ships_is_typed_so_that_it_is_meant(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert " --model ./demo --recipe published " in run(file, "--out", "demo").stderr
+
+
 def test_timesteps_are_taken_where_the_file_has_none(tmp_path: Path, file: Path) -> None:
     result = run(file, "--out", tmp_path / "model", "--timesteps", 40)
     assert "T = 40," in result.stderr

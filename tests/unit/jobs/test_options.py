@@ -28,11 +28,16 @@ def test_a_wrong_split_is_a_wrong_flag() -> None:
         options.parse_split("80")
 
 
-def test_the_recipe_is_the_papers_unless_a_file_or_a_flag_says_otherwise(
+def test_the_recipe_is_that_of_the_model_that_ships_unless_a_file_or_a_flag_says_otherwise(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert options.recipe_name(None) == "paper"
+    assert options.recipe_name(None) == "demo"
     Path("factory.toml").write_text('recipe = "tiny"\n')
     assert options.recipe_name(None) == "tiny"
-    assert options.recipe_name("demo") == "demo"
+    assert options.recipe_name("paper") == "paper"
+
+
+def test_a_folder_named_like_a_model_that_ships_is_typed_so_that_it_is_meant() -> None:
+    assert options.model_value(Path("demo")) == "./demo"
+    assert options.model_value(Path("runs/demo")) == "runs/demo"

@@ -1,6 +1,6 @@
 """A recipe says how, and a slip in it is named before anything starts."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -59,7 +59,7 @@ def test_each_recipe_that_ships_fits_every_verb(name: str, verb: str) -> None:
 
 
 def test_the_recipes_that_ship_are_these() -> None:
-    assert recipe_names() == ["demo", "fast", "paper", "published", "tiny"]
+    assert recipe_names() == ["demo", "fast", "paper", "published", "shipped", "tiny"]
 
 
 def test_the_paper_recipe_is_what_the_paper_did() -> None:
@@ -85,6 +85,12 @@ def test_the_paper_recipe_is_what_the_paper_did() -> None:
         "beta",
     )
     assert recipe.table("ingest", IngestConfig).grid == 128
+
+
+def test_the_model_that_ships_differs_from_the_demos_by_its_grafts_and_its_precision() -> None:
+    demo, shipped = (load_recipe(name).table("train", TrainConfig) for name in ("demo", "shipped"))
+    assert (shipped.graft.probability, shipped.precision) == (0.7, "bfloat16")
+    assert replace(shipped, graft=demo.graft, precision=demo.precision) == demo
 
 
 def test_no_recipe_table_at_all_means_all_defaults() -> None:
@@ -215,7 +221,7 @@ def test_a_recipe_that_is_not_there_is_answered_with_those_that_are(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(
         RecipeError,
-        match=r"recipe .*: no recipe has this name .*expected one of demo, fast, paper, published, tiny",
+        match=r"recipe .*: no recipe has this name .*expected one of demo, fast, paper, published, shipped, tiny",
     ):
         load_recipe(name)
 

@@ -6,7 +6,7 @@ import pytest
 
 from factory.errors import UsageError
 from jobs.demo import job as demo_job
-from jobs.workspace import path_of, recipe_of
+from jobs.workspace import is_named, path_of, recipe_of
 
 
 @pytest.fixture(autouse=True)
@@ -28,6 +28,7 @@ def test_the_file_stands_above_the_name_and_the_flag_above_the_file() -> None:
 
     assert path_of("run", None) == Path("runs/a")
     assert path_of("lake", None) == Path("lake")
+    assert (is_named("run"), is_named("lake")) == (True, False)
     assert path_of("run", Path("other")) == Path("other")
     assert recipe_of(None, "paper") == "tiny"
     assert recipe_of("demo", "paper") == "demo"

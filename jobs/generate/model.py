@@ -1,0 +1,143 @@
+"""Which model draws, and whether the cases are what it was trained on.
+
+--model, or the run, or what ships --find_model--> folder --open_model--> checkpoint, card
+"""
+
+from dataclasses import asdict
+from pathlib import Path
+
+from factory.errors import ModelError
+from factory.ingest.prepare import IngestConfig
+from factory.preprocessing import Preprocessing
+from jobs.cases import CaseStore
+from jobs.claims import differences
+from jobs.console import say
+from jobs.recipe import DEFAULT_RECIPE, load_recipe
+from jobs.train.run_folder import RUN_FILE
+from jobs.workspace import is_named, path_of
+from models.card import CARD_NAME, ModelCard
+from models.checkpoint import load_checkpoint
+from models.weights import NAMES, shipped
+
+DEFAULT_MODEL = "demo"
+"""What draws where nothing was trained."""
+
+_INGEST_RECIPES = (DEFAULT_RECIPE, "paper", "published")
+"""Those that cases for a model may come from, the likeliest first."""
+
+
+def find_model(given: str | None) -> Path:
+    """Return the model that a flag names, else the workspace's run, else the one that ships.
+
+    What is taken where no flag says so is told to people.
+
+    Args:
+        given: A run, a checkpoint, or the name of a model that ships; None for no flag.
+
+    Raises:
+        ModelError: No flag, and a run without a model that somebody counts on: it is named in
+            `factory.toml`, or its training has begun.
+    """
+    if given in NAMES:
+        return _shipped(given)
+    if given is not None:
+        return path_of("model", Path(given))
+    run = path_of("run", None)
+    if _folder(run) is not None:
+        say(f"generate: taking the model in {run}/, the run of this workspace")
+        return run
+    if is_named("run") or (run / RUN_FILE).exists():
+        raise ModelError(
+            f"run {run}: found no model in it; expected one, for its training has begun or factory.toml "
+            "names it. Train it to its last step, or take the model that ships with --model "
+            f"{DEFAULT_MODEL}."
+        )
+    say(f"generate: no model in {run}/; taking the one that ships, {DEFAULT_MODEL}")
+    return shipped(DEFAULT_MODEL)
+
+
+def open_model(model: Path, store: CaseStore) -> tuple[Path, ModelCard]:
+    """Return the checkpoint in a run or a folder, read once, and its card.
+
+    Raises:
+        ModelError: There is none, or the cases are not as it was trained on.
+        CheckpointError: It is torn.
+    """
+    checkpoint = _folder(model)
+    if checkpoint is None:
+        raise ModelError(
+            f"model {model}: found no {CARD_NAME} there or in {model / 'model'}; expected a run of "
+            "`factory train` that reached its last step, a checkpoint, or the name of a model that "
+            f"ships: {', '.join(NAMES)}. Train first, or name another with --model."
+        )
+    # Weights that are torn are better found here than by every actor.
+    card = load_checkpoint(checkpoint).card
+    check_fit(model, card, store)
+    return checkpoint, card
+
+
+def check_fit(model: Path, card: ModelCard, store: CaseStore) -> None:
+    """Refuse cases that the model would be fed otherwise than it was trained on.
+
+    Raises:
+        ModelError: They are, with the way to cases that fit.
+    """
+    name = _name(model)
+    fed = Preprocessing.from_json(card.preprocessing, where=f"model {name}")
+    grid, num_channels = card.unet.grid, 1 + len(fed.labels)
+    if card.unet.in_channels != num_channels:
+        raise ModelError(
+            f"model {name}: its network takes {card.unet.in_channels} channels, but its card names "
+            f"{' and '.join(fed.labels)}; expected {num_channels}, a volume and one a label. Train or "
+            "import it again."
+        )
+    if grid != store.grid:
+        raise ModelError(
+            f"model {name}: its grid is {grid}^3, but case store {store.url} has {store.grid}^3; "
+            f"expected one grid. {_ingest_anew(fed, grid) or f'Ingest with --grid {grid}, or train on these.'}"
+        )
+    asked = {key: store.ingest.get(key) for key in fed.ingest}
+    if changed := differences(fed.ingest, asked):
+        raise ModelError(
+            f"model {name}: it expects cases that were ingested with other settings than those of "
+            f"case store {store.url} ({'; '.join(changed)}); expected the same. "
+            f"{_ingest_anew(fed, grid) or 'Ingest the cases anew.'}"
+        )
+
+
+def _shipped(name: str) -> Path:
+    if Path(name).exists():
+        say(f"generate: {name} is the model that ships; the folder is --model ./{name}")
+    return shipped(name)
+
+
+def _folder(model: Path) -> Path | None:
+    """Return the checkpoint of a run, or the folder that is one; None where there is neither."""
+    folder = (model if (model / CARD_NAME).exists() else model / "model").resolve()
+    return folder if folder.exists() else None
+
+
+def _name(model: Path) -> str:
+    """Return what people call a model: its path, or its name if it ships."""
+    return next((name for name in NAMES if shipped(name) == model), str(model))
+
+
+def _ingest_anew(fed: Preprocessing, grid: int) -> str:
+    """Return how to make cases for the model; empty where no recipe that ships makes them."""
+    if "field_of_view" not in fed.ingest:
+        return ""
+    for flags, config in _ways_to_ingest(grid):
+        if fed.ingest.items() <= asdict(config).items():
+            return f"Make some: `factory ingest SCANS {flags} --out CASES`, or train on these."
+    return ""
+
+
+def _ways_to_ingest(grid: int) -> list[tuple[str, IngestConfig]]:
+    """Return flags of `factory ingest` and what they mean; those that need no --grid first."""
+    tables = [(name, load_recipe(name)) for name in _INGEST_RECIPES]
+    plain = [(f"--recipe {n}", recipe.table("ingest", IngestConfig)) for n, recipe in tables]
+    regridded = [
+        (f"--recipe {n} --grid {grid}", recipe.table("ingest", IngestConfig, grid=grid))
+        for n, recipe in tables
+    ]
+    return plain + regridded
