@@ -4,12 +4,28 @@ import math
 from dataclasses import dataclass, field
 from typing import get_args
 
+from factory.augment import AugmentConfig
+from factory.nodules.graft import GraftConfig
+from models.ddpm import LossKind
 from models.engine import Precision
 from models.schedule import ScheduleConfig
 from models.unet3d import UNet3DConfig
 
 _FARTHEST_HU = 32_767
 """What int16 holds."""
+
+_AT_LEAST_ONE = ("steps", "batch_size", "checkpoint_every", "num_checkpoints")
+_NOT_NEGATIVE = (
+    *("warmup_steps", "decay_steps", "sample_every", "num_samples", "num_probes", "num_loaders"),
+    *("final_learning_rate", "max_grad_norm"),
+)
+
+NOT_IDENTITY = (
+    *("steps", "checkpoint_every", "num_checkpoints", "sample_every", "num_samples"),
+    *("num_probes", "num_loaders", "max_failures", "activation_checkpointing", "compiled"),
+)
+"""Fields of `TrainConfig` that may change between reruns: how far and how a run goes. Everything
+else would make another model of that name."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,10 +59,32 @@ class TrainConfig:
     """Volumes a step, over all workers together."""
 
     learning_rate: float = 1e-5
-    """Of Adam."""
+    """Of Adam, at its peak."""
+
+    warmup_steps: int = 0
+    """Steps over which the learning rate climbs, in a line, to its peak."""
+
+    decay_steps: int = 0
+    """Step at which half a cosine from the end of the warm-up has reached `final_learning_rate`,
+    which holds from there on; 0 keeps the peak. Apart from `steps`, so that a run can go on to more
+    of those without another curve behind it."""
+
+    final_learning_rate: float = 0.0
+    """Where the cosine ends."""
+
+    max_grad_norm: float = 0.0
+    """Gradients are scaled down to this L2 norm over all weights where theirs is larger; 0 leaves
+    them."""
+
+    loss: str = "l1"
+    """Of the predicted noise: `l1`, the paper's, or `l2`."""
+
+    lung_weight: float = 1.0
+    """Weight of a voxel of lung or nodule in the loss, where any other has 1; 1 is the paper's plain
+    mean."""
 
     seed: int = 0
-    """Of the initial weights, the order of the cases and the noise."""
+    """Of the initial weights, the order of the cases, the noise, grafts and augmentation."""
 
     precision: str = "float32"
     """What the network computes in: `float32`, or `bfloat16` by autocast. Norms, loss, weights and
@@ -56,6 +94,10 @@ class TrainConfig:
     """Keep only what convolutions put out for the way back, and compute the rest again: less
     memory, a little slower, the same gradients."""
 
+    compiled: bool = False
+    """Compile the network with torch.compile: minutes at the start, faster steps after it. Its sums
+    run in another order, so a run that switches goes on within rounding."""
+
     hu_window: tuple[float, float] = (-1024.0, 600.0)
     """HU that map to -1 and +1; kept in the checkpoint."""
 
@@ -63,10 +105,25 @@ class TrainConfig:
     """Steps between checkpoints; a run that is killed loses at most these."""
 
     num_checkpoints: int = 2
-    """How many checkpoints are kept, the newest."""
+    """How many checkpoints are kept: the newest, and beside them the one of the lowest validation
+    loss."""
+
+    sample_every: int = 0
+    """Steps between pictures of volumes drawn from the averaged model; 0 draws none."""
+
+    num_samples: int = 2
+    """Volumes on a picture."""
+
+    num_probes: int = 8
+    """Fixed examples of validation cases, or of training cases where there are none, whose loss under
+    the averaged model is the validation loss of a checkpoint; 0 measures none."""
+
+    num_loaders: int = 2
+    """Threads of a worker that prepare examples ahead of the step; 0 prepares them within it."""
 
     max_failures: int = 3
-    """How often Ray Train restarts its workers after one of them died."""
+    """How often Ray Train restarts its workers after one of them died; nodes that were taken away
+    do not count."""
 
     model: UNet3DConfig = field(default_factory=UNet3DConfig)
     """The network; its `grid` is the case store's."""
@@ -77,20 +134,53 @@ class TrainConfig:
     ema: EmaConfig = field(default_factory=EmaConfig)
     """Averaging of the weights."""
 
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    """How cases are turned, scaled and shifted; the default leaves them."""
+
+    graft: GraftConfig = field(default_factory=GraftConfig)
+    """How often and which real nodules are set into cases; the default sets none."""
+
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "checkpoint_every", "num_checkpoints"):
+        for name in _AT_LEAST_ONE:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        # Negated, so that NaN is refused too: TOML has it.
-        if not self.learning_rate > 0:
-            raise ValueError(f"learning_rate is {self.learning_rate}; it must be above 0")
-        if self.precision not in get_args(Precision):
-            known = ", ".join(get_args(Precision))
-            raise ValueError(f"precision is {self.precision!r}; known are {known}")
+        # Negated, here and below, so that NaN is refused too: TOML has it.
+        for name in ("learning_rate", "lung_weight"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
+        for name in _NOT_NEGATIVE:
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be 0 or more")
+        for name in ("learning_rate", "lung_weight", "max_grad_norm"):
+            if not math.isfinite(getattr(self, name)):
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be finite")
+        if self.sample_every and not self.num_samples:
+            raise ValueError("num_samples is 0; it must be at least 1 where sample_every is not 0")
+        self._check_decay()
+        self._check_choices()
+        self._check_window()
+
+    def _check_decay(self) -> None:
+        if 0 < self.decay_steps <= self.warmup_steps:
+            raise ValueError(
+                f"decay_steps is {self.decay_steps}; it must be above warmup_steps = "
+                f"{self.warmup_steps}, or 0 for no decay"
+            )
+        if self.final_learning_rate > self.learning_rate:
+            raise ValueError(
+                f"final_learning_rate is {self.final_learning_rate}; it must be at most "
+                f"learning_rate = {self.learning_rate}"
+            )
+
+    def _check_choices(self) -> None:
+        for name, choices in (("precision", Precision), ("loss", LossKind)):
+            if getattr(self, name) not in get_args(choices):
+                known = ", ".join(get_args(choices))
+                raise ValueError(f"{name} is {getattr(self, name)!r}; known are {known}")
+
+    def _check_window(self) -> None:
         low, high = self.hu_window
         if not low < high:
             raise ValueError(f"hu_window is ({low}, {high}) HU; the first must be the lower")
         if low < -_FARTHEST_HU or high > _FARTHEST_HU:
             raise ValueError(f"hu_window is ({low}, {high}) HU; CTs have within {_FARTHEST_HU}")
-        if not math.isfinite(self.learning_rate):
-            raise ValueError(f"learning_rate is {self.learning_rate}; it must be finite")

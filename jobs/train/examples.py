@@ -1,14 +1,24 @@
-"""What a training step sees: a pure function of the seed, the step and the slot in the batch."""
+"""What a training step sees: a pure function of the seed, the step and the slot in the batch.
+
+case, in HU --graft--> real nodules in its lungs --augment--> turned --window--> Example
+"""
 
 import hashlib
 from dataclasses import dataclass
 from functools import lru_cache
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from factory.augment import AugmentConfig, augment
+from factory.axes import spacing_zyx
+from factory.errors import CaseError
 from factory.intensity import HuWindow
 from factory.layouts import layout_channels
+from factory.nodules.crops import load_crops
+from factory.nodules.graft import GraftConfig, graft
 from factory.storage import Storage
 from factory.volumes import Volume, read_volume
 
@@ -33,8 +43,8 @@ class Example:
 class Examples:
     """Training examples of a case store.
 
-    Which case, step and noise a slot gets does not depend on workers, on earlier
-    steps or on what was loaded before, so a run can go on from any step.
+    Which case, grafts, turn, step and noise a slot gets does not depend on workers, threads,
+    earlier steps or what was loaded before, so a run can go on from any step.
 
     Args:
         cases_url: Case store.
@@ -43,6 +53,13 @@ class Examples:
         num_diffusion_steps: T of the schedule.
         seed: Run seed.
         batch_size: Slots a step, over all workers.
+        augment: How far examples are changed; the default changes none.
+        graft: How often nodules are grafted; the default grafts none.
+        crops_path: Nodules to graft; needed where `graft` is on.
+
+    Raises:
+        ValueError: Grafts are asked for, but no crops are given.
+        StoreError: The crops cannot be read.
     """
 
     def __init__(
@@ -54,17 +71,33 @@ class Examples:
         num_diffusion_steps: int,
         seed: int,
         batch_size: int,
+        augment: AugmentConfig | None = None,
+        graft: GraftConfig | None = None,
+        crops_path: str | None = None,
     ) -> None:
         self._paths = image_paths
         self._window = window
         self._num_diffusion_steps = num_diffusion_steps
         self._seed = seed
         self.batch_size = batch_size
+        self._augment = augment or AugmentConfig()
+        self._graft = graft or GraftConfig()
+        if self._graft.is_on and not crops_path:
+            raise ValueError(
+                f"graft.probability is {self._graft.probability}, and there are no nodules to graft; "
+                "give crops_path, or 0"
+            )
+        self._crops = load_crops(crops_path) if crops_path and self._graft.is_on else None
         storage = Storage(cases_url)
 
+        # Two threads may both read a case that neither has: the same voxels, read twice.
         @lru_cache(maxsize=_CASES_IN_MEMORY)
         def read(path: str) -> Volume:
-            return read_volume(storage, path)
+            volume = read_volume(storage, path)
+            # Shared by all examples of the case: none may write into it.
+            volume.ct.setflags(write=False)
+            volume.layout.setflags(write=False)
+            return volume
 
         self._read = read
 
@@ -72,22 +105,80 @@ class Examples:
         """Return which case a slot shows: each one once before any comes again."""
         position = step * self.batch_size + slot
         epoch, place = divmod(position, len(self._paths))
-        order = torch.randperm(len(self._paths), generator=self._generator("order", epoch, 0))
-        return int(order[place])
+        generator = _generator(self._seed, "order", epoch, 0)
+        return int(torch.randperm(len(self._paths), generator=generator)[place])
+
+    def path(self, step: int, slot: int) -> str:
+        """Return the volume of the case that a slot shows, inside the store."""
+        return self._paths[self.case_index(step, slot)]
 
     def example(self, step: int, slot: int) -> Example:
-        """Return what a slot of a step trains on."""
-        volume = self._read(self._paths[self.case_index(step, slot)])
-        generator = self._generator("noise", step, slot)
-        x_start = torch.from_numpy(self._window.encode(volume.ct))[None, None]
+        """Return what a slot of a step trains on; any thread may ask.
+
+        Raises:
+            StoreError: The case cannot be read.
+            CaseError: It cannot be grafted or augmented.
+        """
+        generator = _generator(self._seed, "noise", step, slot)
+        ct, layout = self._prepared(step, slot)
+        t = torch.randint(self._num_diffusion_steps, (1,), generator=generator)
+        return self._fed(ct, layout, t, generator)
+
+    def probe(self, index: int, t: int) -> Example:
+        """Return a case as it is, at diffusion step `t`, under a noise of its own.
+
+        Neither depends on the seed, so that the losses of two runs on them can be compared.
+
+        Args:
+            index: Which; cases follow each other in the order of the paths, round and round.
+            t: Diffusion step, in [0, T).
+        """
+        volume = self._read(self._paths[index % len(self._paths)])
+        generator = _generator(0, "probe", index)
+        return self._fed(volume.ct, volume.layout, torch.tensor([t]), generator)
+
+    def _prepared(self, step: int, slot: int) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
+        """Return HU and labels after grafts and augmentation."""
+        path = self.path(step, slot)
+        volume = self._read(path)
+        ct, layout, spacing = volume.ct, volume.layout, spacing_zyx(volume.affine)
+        try:
+            if self._crops is not None:
+                rng = _numpy_generator(self._seed, "graft", step, slot)
+                ct, layout = graft(ct, layout, spacing, self._crops, self._graft, rng)
+            rng = _numpy_generator(self._seed, "augment", step, slot)
+            return augment(ct, layout, spacing, self._augment, rng)
+        except ValueError as error:
+            raise CaseError(
+                path,
+                f"slot {slot} of step {step} cannot be made of it: {error}. Ingest the case again, or "
+                "turn [train.graft] and [train.augment] off.",
+            ) from error
+
+    def _fed(
+        self,
+        ct: NDArray[np.int16],
+        layout: NDArray[np.uint8],
+        t: Tensor,
+        generator: torch.Generator,
+    ) -> Example:
+        x_start = torch.from_numpy(self._window.encode(ct))[None, None]
         return Example(
             x_start=x_start,
-            condition=torch.from_numpy(layout_channels(volume.layout))[None],
-            t=torch.randint(self._num_diffusion_steps, (1,), generator=generator),
+            condition=torch.from_numpy(layout_channels(layout))[None],
+            t=t,
             noise=torch.randn(x_start.shape, generator=generator),
         )
 
-    def _generator(self, stream: str, *numbers: int) -> torch.Generator:
-        text = f"{self._seed} {stream} {' '.join(map(str, numbers))}"
-        digest = hashlib.sha256(text.encode()).digest()
-        return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+
+def _generator(seed: int, stream: str, *numbers: int) -> torch.Generator:
+    return torch.Generator().manual_seed(_digest(seed, stream, *numbers) >> 1)
+
+
+def _numpy_generator(seed: int, stream: str, *numbers: int) -> np.random.Generator:
+    return np.random.default_rng(_digest(seed, stream, *numbers))
+
+
+def _digest(seed: int, stream: str, *numbers: int) -> int:
+    text = f"{seed} {stream} {' '.join(map(str, numbers))}"
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")

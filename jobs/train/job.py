@@ -1,40 +1,45 @@
 """A model out of a case store.
 
-case store --> Ray Train workers: train_loop --> RUN/ray/train/step_N --> RUN/model
+case store --> Ray Train workers: train_loop --> RUN/checkpoints/step_N --> RUN/model
 
-RUN/run.json        what the run was asked for; a rerun must ask the same
-RUN/metrics.jsonl   a line a step
-RUN/ray/            Ray Train's storage: what a rerun goes on from
-RUN/model/          the averaged model, when the last step is done
+`jobs.train.run_folder` says what lies in RUN.
 """
 
-import fcntl
-import json
-import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+import uuid
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from factory.digests import digest_json
-from factory.errors import ClusterError, FactoryError, RecipeError, StoreError, UsageError
+from factory.errors import FactoryError, RecipeError, UsageError
+from factory.nodules.crops import load_crops
 from jobs.cases import CaseStore, open_case_store
-from jobs.claims import differences
 from jobs.cluster import Cluster, connect
 from jobs.console import say
+from jobs.train.checkpoints import MODEL, best_step, newest_step, newest_whole
 from jobs.train.config import TrainConfig
-from jobs.train.loop import METRICS, MODEL, LoopSettings, train_loop
+from jobs.train.loop import train_loop
+from jobs.train.run_folder import (
+    METRICS,
+    RAY,
+    alone,
+    asked_of,
+    check_checkpoint,
+    check_claim,
+    claim,
+    publish,
+    set_aside,
+    steps_done,
+)
+from jobs.train.settings import LoopSettings, StoredCase
 from jobs.train.watch import last_metrics, watch
+from jobs.train.workers import NumWorkers, fitting_workers, most_of
 from models.card import read_model_card
 from models.engine import computes_in_bfloat16
 
-RUN_FILE = "run.json"
-
-_RAY_NAME = "train"
-_LOCK = ".lock"
 _MANY_STEPS = 10_000
+_SECONDS_AT_AN_EXCHANGE = 4 * 3600
+"""While rank 0 draws pictures, which takes hours on CPUs, the others wait for it. Workers that died
+are found by Ray Train, which does not wait for this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +59,10 @@ def train(
     config: TrainConfig,
     *,
     recipe: str,
-    num_workers: int | None = None,
+    num_workers: NumWorkers | None = None,
     device: str = "auto",
+    nodules: Path | None = None,
+    fresh: bool = False,
     ray_address: str | None = None,
 ) -> TrainResult:
     """Train a model on the training split of a case store; run again, it goes on.
@@ -65,32 +72,56 @@ def train(
         run: Folder of the run, made or gone on with.
         config: How; the network's grid is set to the store's.
         recipe: Where `config` is from, for the model card.
-        num_workers: Ray Train workers; None takes one a GPU, or one.
+        num_workers: Ray Train workers, or the fewest and the most; None takes one a GPU, or one.
         device: `auto`, `cpu` or `cuda`.
+        nodules: Nodule crops, for recipes that graft.
+        fresh: Start anew; an earlier run of that name is set aside.
         ray_address: Cluster to join; None starts one.
 
     Raises:
         FactoryError: The run was asked for differently before, or it failed.
     """
     store = open_case_store(cases)
-    config = _fit(config, store)
     run = run.resolve()
-    _claim(run, config, store)
-    settings = LoopSettings(
-        config=config,
-        ingest=store.ingest,
-        cases_url=store.url,
-        image_paths=[row["image_uri"] for row in store.training_rows()],
-        run_dir=str(run),
-        notes={"recipe": recipe, "num_cases": len(store.training_rows())},
-    )
-    with _alone(run):
-        if (step := _newest_checkpoint(run)) and _steps_done(run) < config.steps:
-            say(f"train: going on from the checkpoint of step {step}")
-        if _steps_done(run) < config.steps:
-            with connect(ray_address) as cluster, watch(run / METRICS, config.steps):
-                _fit_on(cluster, settings, run, num_workers, device)
+    settings = _settings(store, run, _fit(config, store), nodules, recipe)
+    if fresh and (old := set_aside(run)):
+        say(f"train: the earlier run is now {old}; remove it when nothing of it is needed")
+    claim(run, settings.asked)
+    with alone(run):
+        _finish(settings, run, num_workers, device, ray_address)
     return _result(run)
+
+
+def dry_run(
+    cases: Path,
+    run: Path,
+    config: TrainConfig,
+    *,
+    recipe: str,
+    num_workers: NumWorkers | None = None,
+    device: str = "auto",
+    nodules: Path | None = None,
+    fresh: bool = False,
+) -> str:
+    """Return what `train` would do, having refused what it would refuse; writes nothing.
+
+    Raises:
+        FactoryError: The run was asked for differently before.
+    """
+    from jobs.train.dry_run import describe
+
+    store = open_case_store(cases)
+    settings = _settings(store, run, _fit(config, store), nodules, recipe)
+    if not fresh:
+        check_claim(run, settings.asked)
+    return describe(
+        settings.config,
+        store,
+        recipe=recipe,
+        device=device,
+        num_workers=most_of(num_workers or 1),
+        steps_done=0 if fresh else newest_step(run),
+    )
 
 
 def _fit(config: TrainConfig, store: CaseStore) -> TrainConfig:
@@ -104,162 +135,146 @@ def _fit(config: TrainConfig, store: CaseStore) -> TrainConfig:
         ) from error
 
 
-def _claim(run: Path, config: TrainConfig, store: CaseStore) -> None:
-    """Make the run this config's, or refuse with the difference."""
-    wanted: dict[str, Any] = json.loads(json.dumps(asdict(config)))
-    wanted["cases_digest"] = digest_json(
-        sorted([row["image_sha256"], row["layout_sha256"]] for row in store.training_rows())
+def _settings(
+    store: CaseStore, run: Path, config: TrainConfig, nodules: Path | None, recipe: str
+) -> LoopSettings:
+    training = store.training_rows()
+    crops = _crops_digest(config, nodules)
+    return LoopSettings(
+        config=config,
+        ingest=store.ingest,
+        cases_url=store.url,
+        training_cases=[_stored(row) for row in training],
+        validation_cases=[_stored(row) for row in store.rows if row["split"] == "val"],
+        crops_path=str(nodules.resolve()) if nodules else None,
+        asked=asked_of(config, store, crops),
+        run_dir=str(run),
+        notes={"recipe": recipe, "num_cases": len(training)},
     )
-    # These change how far and how it goes; everything else would make another model of that name.
-    for key in (
-        "steps",
-        "checkpoint_every",
-        "num_checkpoints",
-        "max_failures",
-        "activation_checkpointing",
-    ):
-        del wanted[key]
-    file = run / RUN_FILE
-    if not file.exists():
-        run.mkdir(parents=True, exist_ok=True)
-        aside = file.with_suffix(f".{os.getpid()}.unfinished")
-        aside.write_text(json.dumps(wanted, indent=1), encoding="utf-8")
-        aside.replace(file)
-        return
-    found = _read_run(file)
-    found.pop("activation_checkpointing", None)
-    found.setdefault("precision", "float32")
-    if changed := differences(found, wanted):
-        raise StoreError(
-            f"run {run}: asked for differently before ({'; '.join(changed)}); expected the same "
-            "recipe and cases. Choose another --out, or go back to the recipe and cases of the run."
+
+
+def _stored(row: dict[str, object]) -> StoredCase:
+    return StoredCase(case_id=str(row["case_id"]), image_path=str(row["image_uri"]))
+
+
+def _crops_digest(config: TrainConfig, nodules: Path | None) -> str | None:
+    """Return the digest of the crops; None where none are grafted.
+
+    Raises:
+        UsageError: Crops without a recipe that grafts them, or such a recipe without crops.
+    """
+    if config.graft.is_on and nodules is None:
+        raise UsageError(
+            f"[train.graft] probability is {config.graft.probability}, but there are no nodules to "
+            "graft; expected crops of real ones. Name them with --nodules, or set it to 0."
         )
+    if nodules is None:
+        return None
+    if not config.graft.is_on:
+        raise UsageError(
+            f"--nodules {nodules}: the recipe grafts none; expected [train.graft] probability above 0. "
+            "Set it, or leave the flag away."
+        )
+    return load_crops(nodules).digest
 
 
-def _read_run(file: Path) -> dict[str, Any]:
-    try:
-        found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise StoreError(
-            f"run {file.parent}: {RUN_FILE} is not JSON ({error}). Choose another --out."
-        ) from error
-    return found
+def _finish(
+    settings: LoopSettings,
+    run: Path,
+    num_workers: NumWorkers | None,
+    device: str,
+    ray_address: str | None,
+) -> None:
+    """Take the steps that are missing, and publish the model of the last."""
+    steps = settings.config.steps
+    if steps_done(run) >= steps:
+        return
+    newest = newest_whole(run, say)
+    if newest:
+        check_checkpoint(newest, settings.asked)
+    if newest is None or newest.step < steps:
+        if newest:
+            say(f"train: going on from the checkpoint of step {newest.step}")
+        with connect(ray_address) as cluster, watch(run / METRICS, steps):
+            _fit_on(cluster, settings, run, num_workers, device)
+        newest = newest_whole(run, say)
+    if newest is None or newest.step < steps:
+        raise FactoryError(f"run {run}: training ended without its last checkpoint. Run it again.")
+    publish(newest.model, run)
+    if (best := best_step(run)) not in (None, newest.step):
+        say(
+            f"train: the lowest validation loss was at step {best}; its model is kept in checkpoints/"
+        )
 
 
 def _fit_on(
-    cluster: Cluster, settings: LoopSettings, run: Path, num_workers: int | None, device: str
+    cluster: Cluster,
+    settings: LoopSettings,
+    run: Path,
+    num_workers: NumWorkers | None,
+    device: str,
 ) -> None:
-    from ray.train import (
-        CheckpointConfig,
-        FailureConfig,
-        RunConfig,
-        ScalingConfig,
-        TrainingFailedError,
-    )
-    from ray.train.torch import TorchTrainer
+    from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
+    from ray.train.torch import TorchConfig, TorchTrainer
 
+    config = settings.config
     use_gpu = cluster.use_gpu(device)
-    if not use_gpu and settings.config.steps >= _MANY_STEPS:
-        say(
-            f"warning: {settings.config.steps} steps without a GPU take weeks; --recipe demo is made "
-            "for CPUs"
-        )
-    emulated = settings.config.precision == "bfloat16" and not computes_in_bfloat16("cpu")
-    if cluster.is_local and not use_gpu and emulated:
-        say(
-            "warning: this CPU has no bfloat16 arithmetic and emulates it, slowly; a recipe with "
-            'precision = "float32" under [train] trains faster here'
-        )
-    workers = _num_workers(cluster, settings.config, num_workers, use_gpu=use_gpu)
+    _warn_of_cpus(cluster, config, use_gpu=use_gpu)
+    workers = fitting_workers(cluster, num_workers, batch_size=config.batch_size, use_gpu=use_gpu)
     if cluster.is_local and not use_gpu:
-        settings = replace(settings, num_threads=max(1, int(cluster.num_cpus) // workers))
+        threads = max(1, int(cluster.num_cpus) // most_of(workers))
+        settings = replace(settings, num_threads=threads)
     trainer = TorchTrainer(
-        train_loop,
+        # mypy sees the first version of Ray Train's types, and the second runs.
+        train_loop,  # type: ignore[arg-type]
         train_loop_config={"settings": settings},
+        torch_config=TorchConfig(timeout_s=_SECONDS_AT_AN_EXCHANGE),
         scaling_config=ScalingConfig(
-            num_workers=workers,
+            num_workers=workers,  # type: ignore[arg-type]
             use_gpu=use_gpu,
             resources_per_worker=None if use_gpu else {"CPU": settings.num_threads},
         ),
         run_config=RunConfig(
-            name=_RAY_NAME,
-            storage_path=str(run / "ray"),
-            failure_config=FailureConfig(max_failures=settings.config.max_failures),
-            checkpoint_config=CheckpointConfig(num_to_keep=settings.config.num_checkpoints),
+            # A name of its own: Ray Train goes on silently with whatever has the same.
+            name=f"attempt-{uuid.uuid4().hex[:12]}",
+            storage_path=str(run / RAY),
+            # Nodes that were taken away are counted apart, and without end.
+            failure_config=FailureConfig(max_failures=config.max_failures),
         ),
     )
     try:
-        result = trainer.fit()
+        stopped: str | None = trainer.fit().return_value  # type: ignore[attr-defined]
     except TrainingFailedError as error:
+        raise _failed(run, _last_line(error), config) from error
+    finally:
+        shutil.rmtree(run / RAY, ignore_errors=True)
+    if stopped:
         raise FactoryError(
-            f"run {run}: training failed ({_last_line(error)}); expected {settings.config.steps} "
-            "steps. Mend the cause and run the same command again: it goes on from the last "
-            "checkpoint."
-        ) from error
-    if result.checkpoint is None:
-        raise FactoryError(f"run {run}: training ended without a checkpoint. Run it again.")
-    with result.checkpoint.as_directory() as folder:
-        _publish(Path(folder, MODEL), run / MODEL)
-
-
-def _num_workers(cluster: Cluster, config: TrainConfig, asked: int | None, *, use_gpu: bool) -> int:
-    there = int(cluster.num_gpus if use_gpu else cluster.num_cpus)
-    if asked is None:
-        return max(1, min(there, config.batch_size)) if use_gpu else 1
-    if asked > config.batch_size:
-        raise UsageError(
-            f"--num-workers {asked}: the recipe's batch_size is {config.batch_size}, over all workers "
-            "together; expected a volume for each worker at every step. Raise [train] batch_size."
+            f"run {run}: training stopped at {stopped}. Nothing of that step was kept. Lower "
+            "learning_rate, set max_grad_norm, or look at those cases, and train under another --out "
+            "or with --fresh."
         )
-    if asked > there:
-        raise ClusterError(
-            f"--num-workers {asked}: the cluster has {there} {'GPUs' if use_gpu else 'CPUs'}, and a "
-            "worker takes one; expected at most that. Ask for fewer, or join a larger cluster with "
-            "--ray-address."
+
+
+def _failed(run: Path, reason: str, config: TrainConfig) -> FactoryError:
+    return FactoryError(
+        f"run {run}: training failed ({reason}); expected {config.steps} steps. Mend the cause and "
+        "run the same command again: it goes on from the last checkpoint."
+    )
+
+
+def _warn_of_cpus(cluster: Cluster, config: TrainConfig, *, use_gpu: bool) -> None:
+    if use_gpu:
+        return
+    if config.steps >= _MANY_STEPS:
+        say(
+            f"warning: {config.steps} steps without a GPU take weeks; --recipe demo is made for CPUs"
         )
-    return asked
-
-
-@contextmanager
-def _alone(run: Path) -> Iterator[None]:
-    """Hold a run for this process; the lock ends with the process, however it ends."""
-    with (run / _LOCK).open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise StoreError(
-                f"run {run}: another process trains into it; expected none. Wait for it, or choose "
-                "another --out."
-            ) from error
-        yield
-
-
-def _publish(trained: Path, model: Path) -> None:
-    """Put the trained model in its place, whole or not at all."""
-    aside = model.with_name(f".{model.name}.unfinished")
-    old = model.with_name(f".{model.name}.old")
-    for left in (aside, old):
-        shutil.rmtree(left, ignore_errors=True)
-    shutil.copytree(trained, aside)
-    if model.exists():
-        model.rename(old)
-    aside.rename(model)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _steps_done(run: Path) -> int:
-    """Return the steps of the published model; 0 where there is none."""
-    if not (run / MODEL).exists():
-        return 0
-    step = read_model_card(run / MODEL).training["step"]
-    assert isinstance(step, int)
-    return step
-
-
-def _newest_checkpoint(run: Path) -> int:
-    """Return the step of the newest checkpoint; 0 where there is none."""
-    folders = (run / "ray" / _RAY_NAME).glob("step_*")
-    return max((int(folder.name.removeprefix("step_")) for folder in folders), default=0)
+    if cluster.is_local and config.precision == "bfloat16" and not computes_in_bfloat16("cpu"):
+        say(
+            "warning: this CPU has no bfloat16 arithmetic and emulates it, slowly; a recipe with "
+            'precision = "float32" under [train] trains faster here'
+        )
 
 
 def _result(run: Path) -> TrainResult:
@@ -267,7 +282,7 @@ def _result(run: Path) -> TrainResult:
     return TrainResult(
         model=str(run / MODEL),
         digest=read_model_card(run / MODEL).digest,
-        step=_steps_done(run),
+        step=steps_done(run),
         loss=float(last.get("loss", "nan")),
     )
 

@@ -1,9 +1,13 @@
 """How far a training run has come, from the lines that its rank 0 logs."""
 
 import json
+import sys
 import threading
+import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +15,7 @@ from jobs.console import Tracker, progress, say
 
 _SECONDS_BETWEEN_LOOKS = 0.5
 _TAIL_BYTES = 4096
+_SECONDS_OF_PACE = 600.0
 
 
 @contextmanager
@@ -19,14 +24,15 @@ def watch(metrics: Path, steps: int) -> Iterator[None]:
     say(f"train: logging to {metrics}")
     ended = threading.Event()
     with progress("train", steps) as tracker:
-        thread = threading.Thread(target=_poll, args=(metrics, tracker, ended), daemon=True)
+        view = _View(metrics, steps, tracker)
+        thread = threading.Thread(target=_poll, args=(view, ended), daemon=True)
         thread.start()
         try:
             yield
         finally:
             ended.set()
             thread.join()
-            _show(metrics, tracker)
+            view.show()
 
 
 def last_metrics(metrics: Path) -> dict[str, Any]:
@@ -45,11 +51,66 @@ def last_metrics(metrics: Path) -> dict[str, Any]:
     return {}
 
 
-def _poll(metrics: Path, tracker: Tracker, ended: threading.Event) -> None:
+class Pace:
+    """Steps a second over the last ten minutes, checkpoints and pictures with them."""
+
+    def __init__(self) -> None:
+        self._marks: deque[tuple[float, int]] = deque()
+        self._last: int | None = None
+
+    def saw(self, step: int, now: float) -> None:
+        """Take note of the step that a run was seen at.
+
+        The first step may be of an earlier run, and says nothing of the time; after one that goes
+        back, workers have been restarted.
+        """
+        if self._last is None or step == self._last:
+            self._last = step
+            return
+        if step < self._last:
+            self._marks.clear()
+        self._last = step
+        self._marks.append((now, step))
+        while len(self._marks) > 2 and self._marks[1][0] < now - _SECONDS_OF_PACE:
+            self._marks.popleft()
+
+    @property
+    def steps_a_second(self) -> float:
+        """The pace; 0 where it is not known yet."""
+        if len(self._marks) < 2:
+            return 0.0
+        (begin, first), (end, last) = self._marks[0], self._marks[-1]
+        return (last - first) / (end - begin) if end > begin else 0.0
+
+
+class _View:
+    def __init__(self, metrics: Path, steps: int, tracker: Tracker) -> None:
+        self._metrics, self._steps, self._tracker = metrics, steps, tracker
+        self._pace = Pace()
+
+    def show(self) -> None:
+        last = last_metrics(self._metrics)
+        if "step" not in last:
+            return
+        self._pace.saw(last["step"], time.monotonic())
+        left = self._steps - last["step"]
+        # A bar has its own estimate.
+        note = _note(last["loss"], self._pace.steps_a_second, 0 if sys.stderr.isatty() else left)
+        self._tracker.update(last["step"], note)
+
+
+def _poll(view: _View, ended: threading.Event) -> None:
     while not ended.wait(_SECONDS_BETWEEN_LOOKS):
-        _show(metrics, tracker)
+        view.show()
 
 
-def _show(metrics: Path, tracker: Tracker) -> None:
-    if last := last_metrics(metrics):
-        tracker.update(last["step"], f"loss {last['loss']:.4f}")
+def _note(loss: float, steps_a_second: float, steps_left: int) -> str:
+    parts = [f"loss {loss:.4f}"]
+    if steps_a_second:
+        slow = steps_a_second < 1.0
+        parts.append(
+            f"{1 / steps_a_second:.1f} s/step" if slow else f"{steps_a_second:.1f} steps/s"
+        )
+        if steps_left > 0:
+            parts.append(f"{timedelta(seconds=round(steps_left / steps_a_second))} left")
+    return ", ".join(parts)

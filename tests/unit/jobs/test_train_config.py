@@ -8,7 +8,7 @@ import torch
 from factory.errors import RecipeError
 from jobs.recipe import load_recipe
 from jobs.train.config import EmaConfig, TrainConfig
-from jobs.train.loop import _start
+from jobs.train.steps import start_training
 from models.unet3d import UNet3DConfig
 
 
@@ -52,7 +52,7 @@ def test_the_network_that_trains_has_the_recipes_checkpointing_and_its_average_n
 ) -> None:
     small = UNet3DConfig(grid=8, base_channels=8, channel_mults=(1, 2))
     config = TrainConfig(model=small, activation_checkpointing=activation_checkpointing)
-    training = _start(config, torch.device("cpu"))
+    training = start_training(config, torch.device("cpu"))
     assert training.model.activation_checkpointing is activation_checkpointing
     assert not training.ema.module.training
 

@@ -1,5 +1,7 @@
 """What a step trains on follows from the seed, the step and the slot, and from nothing else."""
 
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -7,18 +9,43 @@ import numpy as np
 import pytest
 import torch
 
+from factory.augment import AugmentConfig, augment
+from factory.axes import spacing_zyx
+from factory.errors import CaseError
 from factory.intensity import HuWindow
+from factory.layouts import NODULE
+from factory.nodules.crops import load_crops
+from factory.nodules.graft import GraftConfig, graft
 from factory.storage import Storage
-from factory.volumes import read_volume
+from factory.volumes import Volume, read_volume
 from jobs.cases import CaseStore, open_case_store
 from jobs.train.examples import Example, Examples
 
 WINDOW = HuWindow(-1024.0, 600.0)
+AUGMENT = AugmentConfig(rotation_deg=10.0, translation_mm=8.0, gain=0.05, shift_hu=20.0)
+GRAFT = GraftConfig(probability=0.5, max_nodules=2, margin_mm=0.0)
 
 
 @pytest.fixture(scope="module")
 def store(cases_16: Path) -> CaseStore:
     return open_case_store(cases_16)
+
+
+@pytest.fixture(scope="module")
+def crops_path(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Balls of soft tissue, 18 to 28 mm across, in lungs of -850 HU."""
+    squares = (np.arange(25) - 12.0) ** 2
+    radius_mm = 2.0 * np.sqrt(squares[:, None, None] + squares[:, None] + squares)
+    balls = np.stack([radius_mm <= diameter_mm / 2 for diameter_mm in (18.0, 22.0, 28.0)])
+    path = tmp_path_factory.mktemp("crops") / "crops.npz"
+    np.savez(
+        path,
+        ct_hu=np.where(balls, 40, -850).astype(np.int16),
+        mask_percent=(100 * balls).astype(np.uint8),
+        names=np.array(["small", "middle", "large"]),
+        spacing_mm=np.full(3, 2.0),
+    )
+    return str(path)
 
 
 def examples_of(store: CaseStore, **changes: Any) -> Examples:
@@ -119,3 +146,96 @@ def test_a_volume_is_seen_in_window_units_with_its_layout_beside_it(store: CaseS
     for channel, label in enumerate((1, 2)):
         np.testing.assert_array_equal(example.condition[0, channel] == 1, volume.layout == label)
     assert set(example.condition.unique().tolist()) == {-1.0, 1.0}
+
+
+def rng_of(stream: str, step: int, slot: int) -> np.random.Generator:
+    digest = hashlib.sha256(f"0 {stream} {step} {slot}".encode()).digest()
+    return np.random.default_rng(int.from_bytes(digest[:8], "big"))
+
+
+def shown(store: CaseStore, examples: Examples, step: int, slot: int) -> Volume:
+    return read_volume(Storage(store.url), examples.path(step, slot))
+
+
+def test_grafts_come_before_augmentation_and_the_window_last(
+    store: CaseStore, crops_path: str
+) -> None:
+    examples = examples_of(store, augment=AUGMENT, graft=GRAFT, crops_path=crops_path)
+    plain, crops, num_grafted = examples_of(store), load_crops(crops_path), 0
+    for step in range(12):
+        volume = shown(store, examples, step, 1)
+        spacing = spacing_zyx(volume.affine)
+        grafted = graft(volume.ct, volume.layout, spacing, crops, GRAFT, rng_of("graft", step, 1))
+        ct, layout = augment(*grafted, spacing, AUGMENT, rng_of("augment", step, 1))
+        found = examples.example(step, 1)
+        np.testing.assert_array_equal(found.x_start[0, 0], WINDOW.encode(ct))
+        np.testing.assert_array_equal(found.condition[0, 1] == 1, layout == NODULE)
+        assert torch.equal(found.noise, plain.example(step, 1).noise)
+        assert torch.equal(found.t, plain.example(step, 1).t)
+        num_grafted += grafted[0] is not volume.ct
+    assert 1 <= num_grafted < 12
+
+
+def test_an_example_is_the_same_from_any_thread_in_any_order(
+    store: CaseStore, crops_path: str
+) -> None:
+    options: dict[str, Any] = {"augment": AUGMENT, "graft": GRAFT, "crops_path": crops_path}
+    asked = [(step, slot) for step in range(6) for slot in range(2)]
+    alone = examples_of(store, **options)
+    calm = [alone.example(step, slot) for step, slot in asked]
+    shared = examples_of(store, **options)
+    with ThreadPoolExecutor(4) as pool:
+        made = list(pool.map(lambda pair: shared.example(*pair), asked[::-1]))
+    assert all(same(one, other) for one, other in zip(calm, made[::-1], strict=True))
+    # Nor has any of them changed the case that others see.
+    bare = examples_of(store)
+    found = shared.example(*asked[0]), alone.example(*asked[0])
+    assert same(*found)
+    assert same(bare.example(3, 0), examples_of(store).example(3, 0))
+
+
+def test_augmentation_changes_with_step_slot_and_seed(store: CaseStore) -> None:
+    """Of one case, so that no two examples are alike but by augmentation."""
+    one = Examples(
+        store.url,
+        [store.rows[0]["image_uri"]],
+        window=WINDOW,
+        num_diffusion_steps=250,
+        seed=0,
+        batch_size=2,
+        augment=AUGMENT,
+    )
+    found = [one.example(step, slot).x_start for step in range(2) for slot in range(2)]
+    assert all(not torch.equal(a, b) for i, a in enumerate(found) for b in found[i + 1 :])
+
+
+def test_grafts_without_nodules_to_graft_are_refused(store: CaseStore) -> None:
+    with pytest.raises(ValueError, match=r"probability is 0\.5, and there are no nodules to graft"):
+        examples_of(store, graft=GRAFT)
+
+
+def test_a_case_that_cannot_be_augmented_is_named(
+    store: CaseStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise ValueError("the CT is (16, 16, 15)")
+
+    monkeypatch.setattr("jobs.train.examples.augment", refuse)
+    examples = examples_of(store)
+    message = rf"case {examples.path(4, 1)}: slot 1 of step 4 cannot be made of it: the CT is"
+    with pytest.raises(CaseError, match=message):
+        examples.example(4, 1)
+
+
+def test_a_probe_is_a_case_as_it_is_whatever_the_seed_and_the_augmentation(
+    store: CaseStore, crops_path: str
+) -> None:
+    options: dict[str, Any] = {"augment": AUGMENT, "crops_path": crops_path}
+    loud = examples_of(store, graft=GraftConfig(probability=1.0), seed=7, **options)
+    for index in range(4):
+        probe = loud.probe(index, 30 * index)
+        volume = read_volume(Storage(store.url), store.rows[index % 3]["image_uri"])
+        np.testing.assert_array_equal(probe.x_start[0, 0], WINDOW.encode(volume.ct))
+        assert probe.t.tolist() == [30 * index]
+        assert same(probe, examples_of(store).probe(index, 30 * index))
+    assert not torch.equal(loud.probe(0, 1).noise, loud.probe(3, 1).noise)

@@ -1,0 +1,68 @@
+"""How many workers train: `2`, or `1-4` for as many of them as the cluster has at the moment."""
+
+import re
+
+from factory.errors import ClusterError, UsageError
+from jobs.cluster import Cluster
+
+NumWorkers = int | tuple[int, int]
+"""A number, or the fewest and the most."""
+
+_TEXT = re.compile(r"([1-9]\d*)(?:-([1-9]\d*))?")
+
+
+def parse_num_workers(text: str | None) -> NumWorkers | None:
+    """Return what `2` or `1-4` mean; None where the flag was not given.
+
+    Raises:
+        UsageError: It means neither.
+    """
+    if text is None:
+        return None
+    match = _TEXT.fullmatch(text.strip())
+    if not match or (match[2] and int(match[2]) < int(match[1])):
+        raise UsageError(
+            f"--num-workers {text}: expected a number of workers, as 2, or the fewest and the most, as "
+            "1-4. Correct it."
+        )
+    fewest, most = int(match[1]), int(match[2] or match[1])
+    return fewest if fewest == most else (fewest, most)
+
+
+def most_of(workers: NumWorkers) -> int:
+    """Return the most workers there may be at once."""
+    return workers if isinstance(workers, int) else workers[1]
+
+
+def fitting_workers(
+    cluster: Cluster, asked: NumWorkers | None, *, batch_size: int, use_gpu: bool
+) -> NumWorkers:
+    """Return the workers to start.
+
+    Args:
+        cluster: Where they run.
+        asked: None takes one a GPU, at most one a volume, or one where there is no GPU.
+        batch_size: Volumes a step, over all workers; each worker needs one.
+        use_gpu: Whether a worker takes a GPU, or a CPU.
+
+    Raises:
+        UsageError: There are fewer volumes a step.
+        ClusterError: The cluster has fewer GPUs or CPUs than the fewest workers.
+    """
+    there = int(cluster.num_gpus if use_gpu else cluster.num_cpus)
+    if asked is None:
+        return max(1, min(there, batch_size)) if use_gpu else 1
+    fewest, most = (asked, asked) if isinstance(asked, int) else asked
+    flag = f"--num-workers {fewest if fewest == most else f'{fewest}-{most}'}"
+    if most > batch_size:
+        raise UsageError(
+            f"{flag}: the recipe's batch_size is {batch_size}, over all workers "
+            "together; expected a volume for each worker at every step. Raise [train] batch_size."
+        )
+    if fewest > there:
+        raise ClusterError(
+            f"{flag}: the cluster has {there} {'GPUs' if use_gpu else 'CPUs'}, and a "
+            "worker takes one; expected at most that. Ask for fewer, or join a larger cluster with "
+            "--ray-address."
+        )
+    return asked

@@ -1,0 +1,143 @@
+"""A run belongs to what it was asked for, and is never lost."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from factory.augment import AugmentConfig
+from factory.errors import StoreError
+from jobs.cases import CaseStore
+from jobs.train.checkpoints import RNG_POLICY, Checkpoint
+from jobs.train.config import TrainConfig
+from jobs.train.run_folder import (
+    alone,
+    asked_of,
+    check_checkpoint,
+    check_claim,
+    claim,
+    set_aside,
+)
+
+CONFIG = TrainConfig()
+
+
+@pytest.fixture
+def run(store: CaseStore, tmp_path: Path) -> Path:
+    """A run of the paper's settings."""
+    claim(tmp_path / "run", asked_of(CONFIG, store, None))
+    return tmp_path / "run"
+
+
+@pytest.mark.parametrize(
+    ("changes", "difference"),
+    [
+        ({"learning_rate": 5e-4}, "learning_rate was 1e-05, is 0.0005"),
+        ({"precision": "bfloat16"}, "precision was float32, is bfloat16"),
+        ({"loss": "l2"}, "loss was l1, is l2"),
+        ({"decay_steps": 9}, "decay_steps was 0, is 9"),
+        ({"augment": AugmentConfig(scale=0.1)}, "augment.scale was 0.0, is 0.1"),
+    ],
+)
+def test_another_recipe_under_the_name_of_a_run_is_refused_with_the_difference(
+    run: Path, store: CaseStore, changes: dict[str, Any], difference: str
+) -> None:
+    other = asked_of(replace(CONFIG, **changes), store, None)
+    with pytest.raises(StoreError) as caught:
+        claim(run, other)
+    assert f"asked for differently before ({difference}); expected the same" in str(caught.value)
+    assert "or start anew with --fresh" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"steps": 5, "checkpoint_every": 2, "num_checkpoints": 7, "max_failures": 0},
+        {"sample_every": 3, "num_samples": 1, "num_probes": 0, "num_loaders": 0},
+        {"activation_checkpointing": True, "compiled": True},
+    ],
+)
+def test_how_far_and_how_a_run_goes_may_change(
+    run: Path, store: CaseStore, changes: dict[str, Any]
+) -> None:
+    claim(run, asked_of(replace(CONFIG, **changes), store, None))
+
+
+def test_other_cases_or_nodules_are_refused(run: Path, store: CaseStore) -> None:
+    fewer = CaseStore(store.url, store.ingest, store.rows[1:])
+    with pytest.raises(StoreError, match=r"\(cases_digest was \w{32}, is \w{32}\)"):
+        claim(run, asked_of(CONFIG, fewer, None))
+    with pytest.raises(StoreError, match=r"\(crops_digest was absent, is abc\)"):
+        claim(run, asked_of(CONFIG, store, "abc"))
+
+
+def test_a_run_that_an_earlier_build_began_is_asked_the_same_by_the_same_recipe(
+    run: Path, store: CaseStore
+) -> None:
+    file = run / "run.json"
+    asked = json.loads(file.read_text())
+    for key in ("warmup_steps", "loss", "lung_weight", "augment", "graft", "precision"):
+        del asked[key]
+    asked["model"].pop("front_end", None)
+    file.write_text(json.dumps(asked | {"activation_checkpointing": True}))
+    claim(run, asked_of(CONFIG, store, None))
+    with pytest.raises(StoreError, match=r"\(lung_weight was 1\.0, is 2\.0\)"):
+        claim(run, asked_of(replace(CONFIG, lung_weight=2.0), store, None))
+
+
+def test_checkpoints_that_this_build_cannot_read_are_not_trained_over(
+    run: Path, store: CaseStore
+) -> None:
+    (run / "ray" / "train").mkdir(parents=True)
+    with pytest.raises(
+        StoreError, match=r"checkpoints of an earlier build in ray/train, which this"
+    ):
+        claim(run, asked_of(CONFIG, store, None))
+
+
+@pytest.mark.parametrize("text", ["{half", "[]"])
+def test_a_damaged_run_file_is_named(run: Path, store: CaseStore, text: str) -> None:
+    (run / "run.json").write_text(text)
+    with pytest.raises(StoreError, match=r"run .*run: run\.json .* start anew with --fresh"):
+        claim(run, asked_of(CONFIG, store, None))
+
+
+def test_looking_at_a_run_that_is_not_there_makes_none(tmp_path: Path, store: CaseStore) -> None:
+    check_claim(tmp_path / "none", asked_of(CONFIG, store, None))
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_fresh_start_sets_the_old_run_aside_and_overwrites_no_older_one(run: Path) -> None:
+    parent = run.parent
+    (run / "metrics.jsonl").write_text("two weeks\n")
+    assert set_aside(run) == parent / "run.old-1"
+    run.mkdir()
+    assert set_aside(run) == parent / "run.old-2"
+    assert (parent / "run.old-1" / "metrics.jsonl").read_text() == "two weeks\n"
+    assert set_aside(run) is None
+
+
+def test_a_run_that_is_trained_into_is_not_set_aside(run: Path) -> None:
+    with alone(run), pytest.raises(StoreError, match="another process trains into it"):
+        set_aside(run)
+    assert run.exists()
+
+
+def checkpoint_of(asked: dict[str, Any], rng: str | None = RNG_POLICY) -> Checkpoint:
+    return Checkpoint(Path("step_00000010"), 10, {"asked": asked, "rng": rng})
+
+
+def test_a_checkpoint_that_drew_its_noise_otherwise_is_refused(store: CaseStore) -> None:
+    asked = asked_of(CONFIG, store, None)
+    check_checkpoint(checkpoint_of(asked), asked)
+    with pytest.raises(StoreError, match=r"step_00000010: draws its randomness as 'dice'; this b"):
+        check_checkpoint(checkpoint_of(asked, "dice"), asked)
+
+
+def test_a_checkpoint_of_another_run_is_refused(store: CaseStore) -> None:
+    asked = asked_of(CONFIG, store, None)
+    other = asked_of(replace(CONFIG, seed=3), store, None)
+    with pytest.raises(StoreError, match=r"is of another run \(seed was 3, is 0\)"):
+        check_checkpoint(checkpoint_of(other), asked)
