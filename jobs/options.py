@@ -24,7 +24,8 @@ class Device(StrEnum):
 Recipe = Annotated[
     str | None,
     typer.Option(
-        metavar="NAME|FILE", help="How: demo, shipped, paper, fast, published, tiny, or a TOML file. [demo]"
+        metavar="NAME|FILE",
+        help="How: demo, shipped, paper, fast, published, tiny, or a TOML file. [demo]",
     ),
 ]
 RayAddress = Annotated[

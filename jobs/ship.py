@@ -15,6 +15,8 @@ from models.card import CARD_NAME, WEIGHTS_NAME
 from models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from models.errors import CheckpointError
 
+_USAGE = "python -m jobs.ship RUN models/weights/demo"
+
 MAX_BYTES = 12_000_000
 """Of a model that ships: it lies in every clone and every wheel."""
 
@@ -35,7 +37,7 @@ def ship(run: Path, out: Path) -> str:
     """
     trained = load_checkpoint(run if (run / CARD_NAME).exists() else run / "model")
     out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".ship-", dir=out) as aside:
+    with tempfile.TemporaryDirectory(prefix=".ship-", dir=out.parent) as aside:
         halved = Path(aside, "model")
         digest = _save_halved(trained, halved)
         _check_size(run, halved)
@@ -70,6 +72,9 @@ def _check_size(run: Path, path: Path) -> None:
 
 def main(arguments: list[str]) -> int:
     """Ship a model; return the exit status."""
+    if len(arguments) != 2:
+        say(f"usage: {_USAGE}")
+        return 2
     run, out = map(Path, arguments)
     try:
         digest = ship(run, out)

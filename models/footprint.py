@@ -20,6 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from models.engine import Precision, SamplingEngine
+from models.schedule import NoiseSchedule, ScheduleConfig
 from models.unet3d import UNet3D, UNet3DConfig
 
 
@@ -142,7 +143,11 @@ def _on_meta(
     side = config.grid if grid is None else grid
     with torch.device("meta"):
         x = torch.empty(batch_size, config.in_channels, side, side, side)
-        return UNet3D(config), x, torch.empty(batch_size, dtype=torch.long)
+        return (
+            UNet3D(config, NoiseSchedule(ScheduleConfig())),
+            x,
+            torch.empty(batch_size, dtype=torch.long),
+        )
 
 
 _COPIES = 5

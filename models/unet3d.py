@@ -24,7 +24,7 @@ from models.blocks import (
     zeroed,
 )
 from models.front_end import FRONT_ENDS, SUB_BANDS, haar, inverse_haar
-from models.schedule import NoiseSchedule, Prediction, ScheduleConfig
+from models.schedule import NoiseSchedule, Prediction
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -146,8 +146,11 @@ class UNet3D(nn.Module):
 
     Args:
         config: The architecture.
-        schedule: What its volumes are noised by, which a network that predicts v needs to know and
-            keeps with its weights; None takes the paper's.
+        schedule: What its volumes are noised by; a network that predicts v needs it, and keeps it
+            with its weights.
+
+    Raises:
+        ValueError: The network predicts v, and no schedule is given.
 
     Attributes:
         config: What the network was made from.
@@ -164,7 +167,9 @@ class UNet3D(nn.Module):
         self.config = config
         self.activation_checkpointing = False
         if config.prediction == "v":
-            alphas_cumprod = (schedule or NoiseSchedule(ScheduleConfig())).alphas_cumprod
+            if schedule is None:
+                raise ValueError("a network that predicts v needs the schedule of its noise")
+            alphas_cumprod = schedule.alphas_cumprod
             # On the device where weights are made, which may be the meta device.
             device, dtype = torch.empty(0).device, torch.get_default_dtype()
             self.register_buffer("signal", alphas_cumprod.sqrt().to(device, dtype))
@@ -224,7 +229,8 @@ class UNet3D(nn.Module):
         # This list alone holds the features, the newest last: a variable would keep them alive
         # while the next level runs.
         has_bands = self.config.bands > 1
-        features = [self.stem(haar(x) if has_bands else x)]
+        # Sums of bands in bfloat16 would round three times over.
+        features = [self.stem(haar(x.float()).to(x.dtype) if has_bands else x)]
         for level in self.encoder:
             level(features, embedding, recompute)
         features.append(self.bottleneck(features[-1], embedding))
@@ -232,7 +238,7 @@ class UNet3D(nn.Module):
             level(features, embedding, recompute)
         x = features.pop()
         out = _recomputed(self._put_out, x) if recompute else self._put_out(x)
-        return inverse_haar(out) if has_bands else out
+        return inverse_haar(out.float()) if has_bands else out
 
     def _put_out(self, x: Tensor) -> Tensor:
         out: Tensor = self.head(F.silu(self.head_norm(x)))

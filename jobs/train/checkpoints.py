@@ -86,13 +86,13 @@ def write(
         text = json.dumps(whole, indent=1, allow_nan=False)
         (aside / RECORD).write_text(text, encoding="utf-8")
         for name in (STATE, RECORD, "."):
-            _flush_to_disk(aside / name)
+            flush_to_disk(aside / name)
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
         raise
     shutil.rmtree(folder, ignore_errors=True)
     aside.rename(folder)
-    _flush_to_disk(folder.parent)
+    flush_to_disk(folder.parent)
     return Checkpoint(folder, step, whole)
 
 
@@ -149,6 +149,11 @@ def best_step(run: Path) -> int | None:
     return int(min(alike, key=lambda record: float(record["val_loss"]))["step"])
 
 
+def model_of(run: Path, step: int) -> Path:
+    """Return where the averaged model of a checkpoint lies."""
+    return _folder(run, step) / MODEL
+
+
 def _folder(run: Path, step: int) -> Path:
     return run / CHECKPOINTS / f"step_{step:08d}"
 
@@ -200,7 +205,8 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, float | int) and math.isfinite(value)
 
 
-def _flush_to_disk(path: Path) -> None:
+def flush_to_disk(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -79,8 +79,11 @@ def command(
         fresh=fresh,
         ray_address=ray_address,
     )
+    given = [f"--cases {cases}"] if cases else []
+    given += [f"--model {options.model_value(out)}"] if out else []
+    given += [f"--recipe {recipe}"] if recipe else []
     say(
         f"{result.step} steps, last loss {result.loss:.4f}, model {result.digest[:12]}. "
-        f"Next: factory generate --ratio 0.25{f' --recipe {recipe}' if recipe else ''}"
+        f"Next: {' '.join(['factory generate --ratio 0.25', *given])}"
     )
     give(result.model)

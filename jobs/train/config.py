@@ -11,13 +11,14 @@ from models.engine import Precision
 from models.schedule import ScheduleConfig
 from models.unet3d import UNet3DConfig
 
+_CHANNELS = 3
 _FARTHEST_HU = 32_767
 """What int16 holds."""
 
 _AT_LEAST_ONE = ("steps", "batch_size", "checkpoint_every", "num_checkpoints")
 _NOT_NEGATIVE = (
     *("warmup_steps", "decay_steps", "sample_every", "num_samples", "num_probes", "num_loaders"),
-    *("final_learning_rate", "max_grad_norm"),
+    *("final_learning_rate", "max_grad_norm", "max_failures"),
 )
 
 NOT_IDENTITY = (
@@ -46,6 +47,8 @@ class EmaConfig:
             raise ValueError(f"decay is {self.decay}; it must lie in [0, 1]")
         if self.update_every < 1:
             raise ValueError(f"update_every is {self.update_every}; it must be at least 1")
+        if self.start_step < 0:
+            raise ValueError(f"start_step is {self.start_step}; it must be 0 or more")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -122,8 +125,8 @@ class TrainConfig:
     """Threads of a worker that prepare examples ahead of the step; 0 prepares them within it."""
 
     max_failures: int = 3
-    """How often Ray Train restarts its workers after one of them died; nodes that were taken away
-    do not count."""
+    """How often Ray Train restarts its workers after one of them died, over the whole run; nodes that
+    were taken away do not count."""
 
     model: UNet3DConfig = field(default_factory=UNet3DConfig)
     """The network; its `grid` is the case store's."""
@@ -156,6 +159,11 @@ class TrainConfig:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be finite")
         if self.sample_every and not self.num_samples:
             raise ValueError("num_samples is 0; it must be at least 1 where sample_every is not 0")
+        if self.model.in_channels != _CHANNELS:
+            raise ValueError(
+                f"model.in_channels is {self.model.in_channels}; training feeds {_CHANNELS}: the noisy "
+                "volume, lung and nodule"
+            )
         self._check_decay()
         self._check_choices()
         self._check_window()

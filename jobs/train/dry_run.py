@@ -13,6 +13,7 @@ from jobs.train.config import TrainConfig
 from jobs.train.pace import StepTime, free_bytes, step_time
 from models.engine import Precision
 from models.footprint import Footprint, training_footprint
+from models.schedule import NoiseSchedule
 from models.unet3d import UNet3D
 
 _COPIES_IN_A_CHECKPOINT = 5
@@ -87,7 +88,7 @@ def _toml(value: Any) -> str:
 
 def _network(config: TrainConfig) -> UNet3D:
     with torch.device("meta"):
-        return UNet3D(config.model)
+        return UNet3D(config.model, NoiseSchedule(config.schedule))
 
 
 def _footprint(config: TrainConfig) -> Footprint:

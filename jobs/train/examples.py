@@ -4,7 +4,7 @@ case, in HU --graft--> real nodules in its lungs --augment--> turned --window-->
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -38,6 +38,8 @@ class Example:
     """(1,) long diffusion step."""
     noise: Tensor
     """(1, 1, D, H, W) standard normal."""
+    dropout_seed: int = 0
+    """Of the masks, where the network has dropout."""
 
 
 class Examples:
@@ -122,7 +124,8 @@ class Examples:
         generator = _generator(self._seed, "noise", step, slot)
         ct, layout = self._prepared(step, slot)
         t = torch.randint(self._num_diffusion_steps, (1,), generator=generator)
-        return self._fed(ct, layout, t, generator)
+        seed = _generator(self._seed, "dropout", step, slot).initial_seed()
+        return replace(self._fed(ct, layout, t, generator), dropout_seed=seed)
 
     def probe(self, index: int, t: int) -> Example:
         """Return a case as it is, at diffusion step `t`, under a noise of its own.

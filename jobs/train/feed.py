@@ -4,11 +4,11 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from types import TracebackType
 from typing import Protocol
 
 import torch
-from torch import Tensor
 
 from jobs.train.examples import Example
 
@@ -114,12 +114,10 @@ class Feed:
         if self._pin_for is None:
             return example
         with torch.cuda.device(self._pin_for):
-            return Example(*map(_pinned, _tensors(example)))
-
-
-def _tensors(example: Example) -> tuple[Tensor, ...]:
-    return example.x_start, example.condition, example.t, example.noise
-
-
-def _pinned(tensor: Tensor) -> Tensor:
-    return tensor.pin_memory()
+            return replace(
+                example,
+                x_start=example.x_start.pin_memory(),
+                condition=example.condition.pin_memory(),
+                t=example.t.pin_memory(),
+                noise=example.noise.pin_memory(),
+            )

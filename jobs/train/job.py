@@ -15,7 +15,7 @@ from factory.nodules.crops import load_crops
 from jobs.cases import CaseStore, open_case_store
 from jobs.cluster import Cluster, connect
 from jobs.console import say
-from jobs.train.checkpoints import MODEL, best_step, newest_step, newest_whole
+from jobs.train.checkpoints import MODEL, best_step, model_of, newest_step, newest_whole
 from jobs.train.config import TrainConfig
 from jobs.train.loop import train_loop
 from jobs.train.run_folder import (
@@ -26,15 +26,18 @@ from jobs.train.run_folder import (
     check_checkpoint,
     check_claim,
     claim,
+    only_writer,
     publish,
     set_aside,
     steps_done,
 )
 from jobs.train.settings import LoopSettings, StoredCase
 from jobs.train.watch import last_metrics, watch
-from jobs.train.workers import NumWorkers, fitting_workers, most_of
+from jobs.train.workers import NumWorkers, check_volumes, fitting_workers, most_of
 from models.card import read_model_card
+from models.checkpoint import load_checkpoint
 from models.engine import computes_in_bfloat16
+from models.errors import CheckpointError
 
 _MANY_STEPS = 10_000
 _SECONDS_AT_AN_EXCHANGE = 4 * 3600
@@ -84,10 +87,11 @@ def train(
     store = open_case_store(cases)
     run = run.resolve()
     settings = _settings(store, run, _fit(config, store), nodules, recipe)
+    check_volumes(num_workers, config.batch_size)
     if fresh and (old := set_aside(run)):
         say(f"train: the earlier run is now {old}; remove it when nothing of it is needed")
-    claim(run, settings.asked)
     with alone(run):
+        claim(run, settings.asked)
         _finish(settings, run, num_workers, device, ray_address)
     return _result(run)
 
@@ -112,6 +116,7 @@ def dry_run(
 
     store = open_case_store(cases)
     settings = _settings(store, run, _fit(config, store), nodules, recipe)
+    check_volumes(num_workers, config.batch_size)
     if not fresh:
         check_claim(run, settings.asked)
     return describe(
@@ -187,11 +192,13 @@ def _finish(
 ) -> None:
     """Take the steps that are missing, and publish the model of the last."""
     steps = settings.config.steps
-    if steps_done(run) >= steps:
+    if steps_done(run) >= steps and _is_whole(run / MODEL):
         return
-    newest = newest_whole(run, say)
+    with only_writer(run):
+        newest = newest_whole(run, say)
     if newest:
         check_checkpoint(newest, settings.asked)
+        _check_steps(run, newest.step, steps)
     if newest is None or newest.step < steps:
         if newest:
             say(f"train: going on from the checkpoint of step {newest.step}")
@@ -203,7 +210,25 @@ def _finish(
     publish(newest.model, run)
     if (best := best_step(run)) not in (None, newest.step):
         say(
-            f"train: the lowest validation loss was at step {best}; its model is kept in checkpoints/"
+            f"train: the lowest validation loss was at step {best}; to draw with its model, "
+            f"--model {model_of(run, best)}"
+        )
+
+
+def _is_whole(model: Path) -> bool:
+    try:
+        load_checkpoint(model)
+    except CheckpointError as error:
+        say(f"warning: {error}; it is made again from the newest checkpoint")
+        return False
+    return True
+
+
+def _check_steps(run: Path, taken: int, asked: int) -> None:
+    if taken > asked:
+        raise UsageError(
+            f"--steps {asked}: run {run} has taken {taken}; expected at least that, for steps are not "
+            "taken back. Ask for more, or choose another --out."
         )
 
 

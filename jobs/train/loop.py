@@ -5,19 +5,19 @@ newest whole checkpoint, or the first step -> take_step, again and again -> rank
 
 import time
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from factory.intensity import HuWindow
-from jobs.console import say
 from jobs.train.checkpoints import Checkpoint, newest_whole, read_checkpoint
 from jobs.train.config import TrainConfig
 from jobs.train.examples import Examples
 from jobs.train.feed import Feed
 from jobs.train.outputs import Outputs
 from jobs.train.preemption import PreemptionNotice
-from jobs.train.run_folder import only_writer
+from jobs.train.run_folder import check_checkpoint, only_writer, warn_in
 from jobs.train.settings import LoopSettings
 from jobs.train.steps import Training, ddp_options, settle, start_training, take_step
 from models.schedule import NoiseSchedule
@@ -46,7 +46,7 @@ def train_loop(loop_config: dict[str, LoopSettings]) -> str | None:
         if rank == 0:
             stack.enter_context(only_writer(Path(settings.run_dir)))
         training = start_training(settings.config, device)
-        if checkpoint := _newest_for_all(Path(settings.run_dir), rank):
+        if checkpoint := _newest_for_all(settings, rank):
             training.load_state_dict(checkpoint.state())
         training.parallel = ray.train.torch.prepare_model(
             training.model, parallel_strategy_kwargs=ddp_options(settings.config, world)
@@ -60,11 +60,14 @@ def train_loop(loop_config: dict[str, LoopSettings]) -> str | None:
     return None
 
 
-def _newest_for_all(run: Path, rank: int) -> Checkpoint | None:
+def _newest_for_all(settings: LoopSettings, rank: int) -> Checkpoint | None:
     """Return the checkpoint that rank 0 found whole, for another might see the folder earlier."""
     from ray.train.collective import broadcast_from_rank_zero
 
-    found = newest_whole(run, say) if rank == 0 else None
+    run = Path(settings.run_dir)
+    found = newest_whole(run, partial(warn_in, run)) if rank == 0 else None
+    if found:
+        check_checkpoint(found, settings.asked)
     step = broadcast_from_rank_zero(found.step if found else None)
     return found if rank == 0 or step is None else read_checkpoint(run, step)
 

@@ -7,12 +7,14 @@ from types import TracebackType
 
 import torch
 
+from factory.digests import digest_json
 from factory.intensity import HuWindow
 from jobs.train import checkpoints
 from jobs.train.checkpoints import RNG_POLICY
 from jobs.train.examples import Example, Examples
 from jobs.train.probes import make_probes, probe_loss
 from jobs.train.record import Recorder
+from jobs.train.run_folder import warn_in
 from jobs.train.samples import SAMPLES, Reference, picture_name, read_references, write_samples
 from jobs.train.settings import LoopSettings
 from jobs.train.steps import Taken, Training, voxel_weight
@@ -40,6 +42,7 @@ class Outputs:
         self._device = next(training.model.parameters()).device
         self._recorder = Recorder(self._run, start_step=training.step)
         self._probes = _probes(settings)
+        self._probes_digest = _probes_digest(settings)
         self._references: list[Reference] = []
 
     def __enter__(self) -> "Outputs":
@@ -74,9 +77,10 @@ class Outputs:
             val_loss=val_loss,
         )
         if is_due or in_haste:
+            self._recorder.flush()
             self._write_checkpoint(taken.loss, val_loss)
         if config.sample_every and step % config.sample_every == 0 and not in_haste:
-            self._draw(step)
+            self._try_to_draw(step)
 
     def _val_loss(self) -> float | None:
         config = self._settings.config
@@ -100,7 +104,7 @@ class Outputs:
             "asked": self._settings.asked,
             "loss": loss,
             "val_loss": val_loss if val_loss is None or math.isfinite(val_loss) else None,
-            "probes": len(self._probes),
+            "probes": self._probes_digest,
             "num_workers": self._world,
             "versions": {"ct-factory": version("ct-factory"), "torch": torch.__version__},
         }
@@ -121,6 +125,18 @@ class Outputs:
             },
             training={**settings.notes, "step": self._training.step},
         )
+
+    def _try_to_draw(self, step: int) -> None:
+        """Draw, or warn: weeks of training must not end for want of a picture."""
+        try:
+            self._draw(step)
+        except Exception as error:
+            name = type(error).__name__
+            warn_in(
+                self._run,
+                f"warning: step {step}: no picture could be made ({name}: {error}); training goes on. Set "
+                "sample_every = 0 to have none",
+            )
 
     def _draw(self, step: int) -> None:
         settings, config = self._settings, self._settings.config
@@ -143,6 +159,13 @@ class Outputs:
             seed=config.seed,
         )
         self._recorder.picture(step, picture)
+
+
+def _probes_digest(settings: LoopSettings) -> str:
+    """Return what tells sets of probes apart; only losses on the same ones compare."""
+    cases = settings.validation_cases or settings.training_cases
+    paths = [case.image_path for case in cases]
+    return digest_json([settings.config.num_probes, paths])
 
 
 def _probes(settings: LoopSettings) -> list[Example]:

@@ -26,7 +26,7 @@ class Recorder:
 
     `metrics.jsonl` has each step once, in order, whatever was killed: lines of steps that are about
     to be taken again are dropped first. A line reaches the file with its step, so a killed worker
-    loses none; one with a `val_loss` reaches the disk, before the checkpoint that goes with it.
+    loses none; `flush` takes them to the disk.
 
     Args:
         run_dir: Folder of the run.
@@ -93,11 +93,13 @@ class Recorder:
         if val_loss is not None:
             line["val_loss"] = _rounded(val_loss)
         self._file.write(json.dumps(line) + "\n")
-        if val_loss is not None:
-            os.fsync(self._file.fileno())
         for name, value in line.items():
-            if name != "step" and value is not None:
+            if name != "step" and value is not None and not self._board_is_full():
                 self._board.add_scalar(name, value, step)
+
+    def flush(self) -> None:
+        """Wait until all lines are on the disk, as they must be before a checkpoint is."""
+        os.fsync(self._file.fileno())
 
     def picture(self, step: int, png_path: Path | str) -> None:
         """Show a PNG in TensorBoard, as that of a step."""
@@ -106,7 +108,15 @@ class Recorder:
 
         # A PNG is read as shares of 1, rounded a little.
         rgb = np.rint(255.0 * np.asarray(imread(png_path))[..., :3]).astype(np.uint8)
-        self._board.add_image("samples", rgb, step, dataformats="HWC")
+        if not self._board_is_full():
+            self._board.add_image("samples", rgb, step, dataformats="HWC")
+
+    def _board_is_full(self) -> bool:
+        """Return whether TensorBoard's thread has ended, on a full disk say, and left its queue."""
+        writer = self._board.file_writer
+        return (
+            writer is not None and writer.event_writer._event_queue.qsize() >= _LONGEST_QUEUE // 2
+        )
 
     def close(self) -> None:
         """Write what is left; a second time does nothing."""

@@ -6,6 +6,7 @@ RUN/checkpoints/    what a rerun goes on from
 RUN/samples/        pictures
 RUN/tensorboard/    the lines and the pictures again
 RUN/model/          the averaged model, when the last step is done
+RUN/warnings.log    what workers had to say, each a line
 RUN/ray/            Ray Train's own notes, while it runs
 """
 
@@ -19,17 +20,17 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from factory.digests import digest_json
 from factory.errors import StoreError
-from jobs.cases import CaseStore
+from jobs.cases import CaseStore, digest_of
 from jobs.claims import differences
-from jobs.train.checkpoints import CHECKPOINTS, MODEL, RNG_POLICY, Checkpoint
+from jobs.train.checkpoints import CHECKPOINTS, MODEL, RNG_POLICY, Checkpoint, flush_to_disk
 from jobs.train.config import NOT_IDENTITY, TrainConfig
 from models.card import read_model_card
 
-RUN_FILE, METRICS, RAY = "run.json", "metrics.jsonl", "ray"
+RUN_FILE, METRICS, WARNINGS, RAY = "run.json", "metrics.jsonl", "warnings.log", "ray"
 
 _LOCK, _WRITER_LOCK = ".lock", ".writer.lock"
 _SECONDS_FOR_A_WRITER_TO_END = 120.0
@@ -40,25 +41,25 @@ _EARLIER_STORAGE = "train"
 def asked_of(config: TrainConfig, store: CaseStore, crops_digest: str | None) -> dict[str, Any]:
     """Return all that makes the model of a run, as plain JSON."""
     asked = _identity(config)
-    asked["cases_digest"] = digest_json(
-        sorted([row["image_sha256"], row["layout_sha256"]] for row in store.training_rows())
-    )
+    # In the order of training: a slot of a step is told its case by its place.
+    asked["cases_digest"] = digest_json([digest_of(row) for row in store.training_rows()])
     if crops_digest:
         asked["crops_digest"] = crops_digest
     return asked
 
 
 def claim(run: Path, asked: Mapping[str, Any]) -> None:
-    """Make the run this one's, or refuse with the difference.
+    """Make the run this one's, or refuse with the difference; for who holds it `alone`.
+
+    One that never came to a checkpoint is made this one's whatever it was asked for.
 
     Raises:
         StoreError: It was asked for differently before, or by an earlier build.
     """
     file = run / RUN_FILE
-    if file.exists():
+    if file.exists() and _has_begun(run):
         check_claim(run, asked)
         return
-    run.mkdir(parents=True, exist_ok=True)
     aside = file.with_suffix(f".{os.getpid()}.unfinished")
     aside.write_text(json.dumps(asked, indent=1), encoding="utf-8")
     aside.replace(file)
@@ -71,7 +72,7 @@ def check_claim(run: Path, asked: Mapping[str, Any]) -> None:
         StoreError: It was asked for differently before, or by an earlier build.
     """
     file = run / RUN_FILE
-    if not file.exists():
+    if not file.exists() or not _has_begun(run):
         return
     if changed := differences(_with_defaults(_read_run(file)), asked):
         raise StoreError(
@@ -112,13 +113,19 @@ def set_aside(run: Path) -> Path | None:
     """Move a run out of the way, as RUN.old-1 or the next free number; return where it is now.
 
     Raises:
-        StoreError: A process trains into it.
+        StoreError: A process trains into it, or it is no run.
     """
-    if not run.exists():
+    if not run.is_dir() or not any(run.iterdir()):
         return None
+    if not (run / RUN_FILE).exists():
+        raise StoreError(
+            f"--fresh {run}: found a folder without {RUN_FILE}, which no training made; expected an "
+            "earlier run, to set it aside. Choose another --out."
+        )
     names = (run.with_name(f"{run.name}.old-{number}") for number in itertools.count(1))
     old = next(name for name in names if not name.exists())
-    with alone(run):
+    # A worker whose driver was killed writes by path: into the new run, if it were still there.
+    with alone(run), only_writer(run):
         return run.rename(old)
 
 
@@ -129,14 +136,13 @@ def alone(run: Path) -> Iterator[None]:
     Raises:
         StoreError: Another process holds it.
     """
+    run.mkdir(parents=True, exist_ok=True)
     with (run / _LOCK).open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        if not _locked(lock, run):
             raise StoreError(
                 f"run {run}: another process trains into it; expected none. Wait for it, or choose "
                 "another --out."
-            ) from error
+            )
         yield
 
 
@@ -149,18 +155,20 @@ def only_writer(run: Path) -> Iterator[None]:
     """
     deadline = time.monotonic() + _SECONDS_FOR_A_WRITER_TO_END
     with (run / _WRITER_LOCK).open("w") as lock:
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError as error:
-                if time.monotonic() > deadline:
-                    raise StoreError(
-                        f"run {run}: a worker of an earlier attempt still writes into it; expected it to "
-                        "end with its driver. End it, and run the same command again."
-                    ) from error
-                time.sleep(0.1)
+        while not _locked(lock, run):
+            if time.monotonic() > deadline:
+                raise StoreError(
+                    f"run {run}: a worker of an earlier attempt still writes into it; expected it to "
+                    "end with its driver. End it, and run the same command again."
+                )
+            time.sleep(0.1)
         yield
+
+
+def warn_in(run: Path, text: str) -> None:
+    """Leave a warning for the driver to show: what a worker prints does not reach the user."""
+    with (run / WARNINGS).open("a", encoding="utf-8") as file:
+        file.write(f"{text}\n")
 
 
 def publish(trained: Path, run: Path) -> None:
@@ -171,9 +179,12 @@ def publish(trained: Path, run: Path) -> None:
     for left in (aside, old):
         shutil.rmtree(left, ignore_errors=True)
     shutil.copytree(trained, aside)
+    for written in (*aside.iterdir(), aside):
+        flush_to_disk(written)
     if model.exists():
         model.rename(old)
     aside.rename(model)
+    flush_to_disk(run)
     shutil.rmtree(old, ignore_errors=True)
 
 
@@ -184,6 +195,29 @@ def steps_done(run: Path) -> int:
     step = read_model_card(run / MODEL).training["step"]
     assert isinstance(step, int)
     return step
+
+
+def _locked(lock: TextIO, run: Path) -> bool:
+    """Take a lock if no other process has it; the system takes it back when this one ends."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        raise StoreError(
+            f"run {run}: its file system has no locks ({error}); expected one that keeps a second "
+            "process out. Mount it with them (Lustre: -o flock), or choose another --out."
+        ) from error
+    return True
+
+
+def _has_begun(run: Path) -> bool:
+    """Return whether there is anything that another recipe must not go on with."""
+    return (
+        (run / MODEL).exists()
+        or any((run / CHECKPOINTS).glob("step_*"))
+        or (run / RAY / _EARLIER_STORAGE).exists()
+    )
 
 
 def _identity(config: TrainConfig) -> dict[str, Any]:

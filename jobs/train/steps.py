@@ -106,7 +106,12 @@ def ddp_options(config: TrainConfig, world: int) -> dict[str, bool]:
     """Return the options of DDP for `world` workers."""
     # With a static graph DDP asserts that the first backward pass exchanges, which is so only where
     # no worker leaves an exchange to the second of its slots.
-    return {"gradient_as_bucket_view": True, "static_graph": config.batch_size <= world}
+    return {
+        "gradient_as_bucket_view": True,
+        "static_graph": config.batch_size <= world,
+        # Those of a network that predicts v never change.
+        "broadcast_buffers": False,
+    }
 
 
 def take_step(
@@ -209,6 +214,9 @@ def _loss(
         for tensor in (example.x_start, example.condition, example.t, example.noise)
     )
     weight = voxel_weight(condition, config.lung_weight)
+    if config.model.dropout:
+        # Nothing else draws from the process's generator once the weights are made.
+        torch.manual_seed(example.dropout_seed)
     with autocast(config, device):
         return eps_loss(
             network,

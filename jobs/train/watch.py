@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.console import Tracker, progress, say
+from jobs.train.run_folder import WARNINGS
 
 _SECONDS_BETWEEN_LOOKS = 0.5
 _TAIL_BYTES = 4096
@@ -25,7 +26,8 @@ def watch(metrics: Path, steps: int) -> Iterator[None]:
     ended = threading.Event()
     with progress("train", steps) as tracker:
         view = _View(metrics, steps, tracker)
-        thread = threading.Thread(target=_poll, args=(view, ended), daemon=True)
+        warnings = _Warnings(metrics.with_name(WARNINGS))
+        thread = threading.Thread(target=_poll, args=(view, warnings, ended), daemon=True)
         thread.start()
         try:
             yield
@@ -33,6 +35,7 @@ def watch(metrics: Path, steps: int) -> Iterator[None]:
             ended.set()
             thread.join()
             view.show()
+            warnings.show()
 
 
 def last_metrics(metrics: Path) -> dict[str, Any]:
@@ -99,9 +102,29 @@ class _View:
         self._tracker.update(last["step"], note)
 
 
-def _poll(view: _View, ended: threading.Event) -> None:
+class _Warnings:
+    """Shows what workers warn of from now on."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._shown = file.stat().st_size if file.exists() else 0
+
+    def show(self) -> None:
+        """Show the lines that are new and whole."""
+        if not self._file.exists():
+            return
+        with self._file.open("rb") as file:
+            file.seek(self._shown)
+            whole = file.read().rpartition(b"\n")[0]
+        for line in whole.decode(errors="replace").splitlines():
+            say(line)
+        self._shown += len(whole) + bool(whole)
+
+
+def _poll(view: _View, warnings: _Warnings, ended: threading.Event) -> None:
     while not ended.wait(_SECONDS_BETWEEN_LOOKS):
         view.show()
+        warnings.show()
 
 
 def _note(loss: float, steps_a_second: float, steps_left: int) -> str:

@@ -34,6 +34,19 @@ def most_of(workers: NumWorkers) -> int:
     return workers if isinstance(workers, int) else workers[1]
 
 
+def check_volumes(asked: NumWorkers | None, batch_size: int) -> None:
+    """Refuse more workers than there are volumes a step, over all workers together.
+
+    Raises:
+        UsageError: A worker would have none.
+    """
+    if asked is not None and most_of(asked) > batch_size:
+        raise UsageError(
+            f"{_flag(asked)}: the recipe's batch_size is {batch_size}, over all workers "
+            "together; expected a volume for each worker at every step. Raise [train] batch_size."
+        )
+
+
 def fitting_workers(
     cluster: Cluster, asked: NumWorkers | None, *, batch_size: int, use_gpu: bool
 ) -> NumWorkers:
@@ -42,27 +55,24 @@ def fitting_workers(
     Args:
         cluster: Where they run.
         asked: None takes one a GPU, at most one a volume, or one where there is no GPU.
-        batch_size: Volumes a step, over all workers; each worker needs one.
+        batch_size: Volumes a step, over all workers; `check_volumes` has found it to suffice.
         use_gpu: Whether a worker takes a GPU, or a CPU.
 
     Raises:
-        UsageError: There are fewer volumes a step.
         ClusterError: The cluster has fewer GPUs or CPUs than the fewest workers.
     """
     there = int(cluster.num_gpus if use_gpu else cluster.num_cpus)
     if asked is None:
         return max(1, min(there, batch_size)) if use_gpu else 1
-    fewest, most = (asked, asked) if isinstance(asked, int) else asked
-    flag = f"--num-workers {fewest if fewest == most else f'{fewest}-{most}'}"
-    if most > batch_size:
-        raise UsageError(
-            f"{flag}: the recipe's batch_size is {batch_size}, over all workers "
-            "together; expected a volume for each worker at every step. Raise [train] batch_size."
-        )
+    fewest = asked if isinstance(asked, int) else asked[0]
     if fewest > there:
         raise ClusterError(
-            f"{flag}: the cluster has {there} {'GPUs' if use_gpu else 'CPUs'}, and a "
+            f"{_flag(asked)}: the cluster has {there} {'GPUs' if use_gpu else 'CPUs'}, and a "
             "worker takes one; expected at most that. Ask for fewer, or join a larger cluster with "
             "--ray-address."
         )
     return asked
+
+
+def _flag(asked: NumWorkers) -> str:
+    return f"--num-workers {asked if isinstance(asked, int) else '-'.join(map(str, asked))}"

@@ -1,5 +1,6 @@
 """Training that was killed, moved to other workers or damaged goes on as if nothing had been."""
 
+import json
 import os
 import signal
 import subprocess
@@ -49,8 +50,9 @@ def wait_for_step(run: Path, step: int) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.parametrize("num_workers", [1, 2])
 def test_a_run_whose_driver_was_killed_and_run_again_is_one_that_never_stopped(
-    cases: Path, tmp_path: Path
+    cases: Path, tmp_path: Path, num_workers: int
 ) -> None:
     """Run again at once: the workers of the first driver may be about to write still."""
     recipe = tmp_path / "recipe.toml"
@@ -59,12 +61,13 @@ def test_a_run_whose_driver_was_killed_and_run_again_is_one_that_never_stopped(
     )
     command = [
         *(str(FACTORY), "train", "--cases", str(cases), "--recipe", str(recipe)),
-        *("--steps", "12", "--device", "cpu", "--out", str(tmp_path / "killed")),
+        *("--steps", "14", "--device", "cpu", "--num-workers", str(num_workers)),
+        *("--out", str(tmp_path / "killed")),
     ]
     with (tmp_path / "log").open("wb") as log:
         driver = subprocess.Popen(command, stdout=log, stderr=log)
         try:
-            wait_for_step(tmp_path / "killed", 4 + time.time_ns() % 5)
+            wait_for_step(tmp_path / "killed", 5)
         finally:
             driver.send_signal(signal.SIGKILL)
             driver.wait()
@@ -129,6 +132,8 @@ def test_a_run_goes_on_with_other_workers_within_rounding(
         calm[:8], rel=1e-5
     )
     assert losses(tmp_path / "run")[:4] == calm[:4]
+    record = tmp_path / "run" / "checkpoints" / "step_00000008" / "state.json"
+    assert json.loads(record.read_text())["num_workers"] == 2
 
 
 @pytest.mark.usefixtures("ray_cluster")
