@@ -192,7 +192,7 @@ def _finish(
 ) -> None:
     """Take the steps that are missing, and publish the model of the last."""
     steps = settings.config.steps
-    if steps_done(run) >= steps and _is_whole(run / MODEL):
+    if _is_whole(run / MODEL) and steps_done(run) >= steps:
         return
     with only_writer(run):
         newest = newest_whole(run, say)
@@ -216,6 +216,9 @@ def _finish(
 
 
 def _is_whole(model: Path) -> bool:
+    """Return whether there is a published model, with a warning where it is torn."""
+    if not model.exists():
+        return False
     try:
         load_checkpoint(model)
     except CheckpointError as error:

@@ -1,6 +1,11 @@
 """A run belongs to what it was asked for, and is never lost."""
 
+import errno
+import fcntl
 import json
+import shutil
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +15,7 @@ import pytest
 from factory.augment import AugmentConfig
 from factory.errors import StoreError
 from jobs.cases import CaseStore
+from jobs.train import run_folder
 from jobs.train.checkpoints import RNG_POLICY, Checkpoint
 from jobs.train.config import TrainConfig
 from jobs.train.run_folder import (
@@ -18,6 +24,7 @@ from jobs.train.run_folder import (
     check_checkpoint,
     check_claim,
     claim,
+    only_writer,
     set_aside,
 )
 
@@ -26,9 +33,11 @@ CONFIG = TrainConfig()
 
 @pytest.fixture
 def run(store: CaseStore, tmp_path: Path) -> Path:
-    """A run of the paper's settings."""
-    claim(tmp_path / "run", asked_of(CONFIG, store, None))
-    return tmp_path / "run"
+    """A run of the paper's settings, with a checkpoint."""
+    run = tmp_path / "run"
+    (run / "checkpoints" / "step_00000010").mkdir(parents=True)
+    claim(run, asked_of(CONFIG, store, None))
+    return run
 
 
 @pytest.mark.parametrize(
@@ -73,6 +82,48 @@ def test_other_cases_or_nodules_are_refused(run: Path, store: CaseStore) -> None
         claim(run, asked_of(CONFIG, store, "abc"))
 
 
+def digest_of_cases(store: CaseStore, rows: list[dict[str, Any]]) -> str:
+    digest: str = asked_of(CONFIG, CaseStore(store.url, store.ingest, rows), None)["cases_digest"]
+    return digest
+
+
+def test_cases_in_another_order_or_of_another_size_are_others(store: CaseStore) -> None:
+    """A slot of a step is told its case by its place, and grafts and turns by its millimetres."""
+    asked = digest_of_cases(store, store.rows)
+    assert digest_of_cases(store, [dict(row) for row in store.rows]) == asked
+    assert digest_of_cases(store, store.rows[::-1]) != asked
+    first, *others = store.rows
+    for place in range(3):
+        affine = list(first["affine"])
+        affine[5 * place] += 0.5
+        assert digest_of_cases(store, [{**first, "affine": affine}, *others]) != asked
+
+
+def test_a_run_that_never_came_to_a_checkpoint_may_be_asked_for_anew(
+    run: Path, store: CaseStore
+) -> None:
+    shutil.rmtree(run / "checkpoints")
+    other = asked_of(replace(CONFIG, seed=3), store, None)
+    check_claim(run, other)
+    claim(run, other)
+    assert json.loads((run / "run.json").read_text()) == other
+    assert sorted(path.name for path in run.iterdir()) == ["run.json"]
+
+
+@pytest.mark.parametrize("left", ["checkpoints/step_00000010", "model", "ray/train"])
+def test_a_run_that_left_anything_to_go_on_from_may_not(
+    run: Path, store: CaseStore, left: str
+) -> None:
+    shutil.rmtree(run / "checkpoints")
+    (run / left).mkdir(parents=True)
+    before = (run / "run.json").read_bytes()
+    other = asked_of(replace(CONFIG, seed=3), store, None)
+    for refuse in (check_claim, claim):
+        with pytest.raises(StoreError, match=r"asked for differently before \(seed was 0, is 3\)"):
+            refuse(run, other)
+    assert (run / "run.json").read_bytes() == before
+
+
 def test_a_run_that_an_earlier_build_began_is_asked_the_same_by_the_same_recipe(
     run: Path, store: CaseStore
 ) -> None:
@@ -90,6 +141,7 @@ def test_a_run_that_an_earlier_build_began_is_asked_the_same_by_the_same_recipe(
 def test_checkpoints_that_this_build_cannot_read_are_not_trained_over(
     run: Path, store: CaseStore
 ) -> None:
+    shutil.rmtree(run / "checkpoints")
     (run / "ray" / "train").mkdir(parents=True)
     with pytest.raises(
         StoreError, match=r"checkpoints of an earlier build in ray/train, which this"
@@ -114,6 +166,7 @@ def test_a_fresh_start_sets_the_old_run_aside_and_overwrites_no_older_one(run: P
     (run / "metrics.jsonl").write_text("two weeks\n")
     assert set_aside(run) == parent / "run.old-1"
     run.mkdir()
+    (run / "run.json").write_text("{}")
     assert set_aside(run) == parent / "run.old-2"
     assert (parent / "run.old-1" / "metrics.jsonl").read_text() == "two weeks\n"
     assert set_aside(run) is None
@@ -123,6 +176,52 @@ def test_a_run_that_is_trained_into_is_not_set_aside(run: Path) -> None:
     with alone(run), pytest.raises(StoreError, match="another process trains into it"):
         set_aside(run)
     assert run.exists()
+
+
+def test_a_run_waits_with_being_set_aside_until_its_last_worker_has_ended(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_folder, "_SECONDS_FOR_A_WRITER_TO_END", 0.3)
+    with (run / ".writer.lock").open("w") as worker:
+        fcntl.flock(worker, fcntl.LOCK_EX)
+        with pytest.raises(StoreError, match=r"a worker of an earlier attempt still writes into i"):
+            set_aside(run)
+    assert [path.name for path in run.parent.iterdir() if "run" in path.name] == ["run"]
+    assert (run / "checkpoints" / "step_00000010").is_dir()
+    assert set_aside(run) == run.parent / "run.old-1"
+
+
+def test_a_folder_that_no_training_made_is_not_moved(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    assert set_aside(home) is None
+    (home / "thesis.txt").write_text("three years")
+    with pytest.raises(
+        StoreError, match=r"^--fresh .*home: found a folder without run\.json, which"
+    ):
+        set_aside(home)
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
+    assert [path.name for path in home.iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize("hold", [alone, only_writer])
+def test_a_file_system_without_locks_is_named_as_such(
+    run: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    hold: Callable[[Path], AbstractContextManager[None]],
+) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with (
+        pytest.raises(
+            StoreError,
+            match=r"its file system has no locks \(.*No locks available\); exp.*-o flock",
+        ),
+        hold(run),
+    ):
+        pytest.fail("it was held")
 
 
 def checkpoint_of(asked: dict[str, Any], rng: str | None = RNG_POLICY) -> Checkpoint:

@@ -1,5 +1,7 @@
 """What ships is what was trained, in half the bytes."""
 
+import runpy
+import sys
 from pathlib import Path
 
 import pytest
@@ -83,3 +85,20 @@ def test_a_model_too_large_for_a_wheel_does_not_replace_the_one_that_ships(
 def test_a_run_without_a_model_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert ship.main([str(tmp_path / "none"), str(tmp_path / "demo")]) == 1
     assert f"error: checkpoint {tmp_path}/none/model: there is no such" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [[], ["run"], ["run", "demo", "more"]])
+def test_other_arguments_than_two_end_with_what_was_meant(
+    arguments: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["ship", *arguments])
+    monkeypatch.delitem(sys.modules, "jobs.ship")
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("jobs.ship", run_name="__main__")
+    assert ended.value.code == 2
+    assert capsys.readouterr() == ("", "usage: python -m jobs.ship RUN models/weights/demo\n")
+    assert not list(tmp_path.iterdir())

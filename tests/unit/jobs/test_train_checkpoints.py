@@ -23,7 +23,9 @@ def save_model(folder: Path) -> None:
     (folder / "weights.bin").write_bytes(b"averaged")
 
 
-def write_step(run: Path, step: int, val_loss: float | None = None, probes: int = 8) -> Checkpoint:
+def write_step(
+    run: Path, step: int, val_loss: float | None = None, probes: str = "2f"
+) -> Checkpoint:
     state = {"step": step, "weights": torch.full((3,), float(step))}
     return write(run, step, state, {"val_loss": val_loss, "probes": probes}, save_model)
 
@@ -123,10 +125,16 @@ def test_a_better_one_takes_the_place_of_the_best(tmp_path: Path) -> None:
 
 
 def test_losses_of_other_probes_do_not_compare(tmp_path: Path) -> None:
-    write_step(tmp_path, 10, 0.1, probes=1)
+    write_step(tmp_path, 10, 0.1, probes="2e")
     for step, val_loss in ((20, 0.5), (30, 0.6), (40, 0.7)):
         write_step(tmp_path, step, val_loss)
     assert best_step(tmp_path) == 20
+    # Those of the newest that has any count, were they ever so few.
+    write_step(tmp_path, 50, 0.9, probes="2e")
+    assert best_step(tmp_path) == 10
+    write_step(tmp_path, 60, 0.8, probes="30")
+    write_step(tmp_path, 70, None, probes="31")
+    assert best_step(tmp_path) == 60
 
 
 def test_a_record_says_what_a_file_must_be(tmp_path: Path) -> None:

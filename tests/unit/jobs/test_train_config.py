@@ -27,6 +27,21 @@ def test_a_count_below_one_is_refused_by_name(name: str) -> None:
         TrainConfig(**{name: 0})
 
 
+def test_a_count_below_zero_is_refused_by_name() -> None:
+    with pytest.raises(ValueError, match=r"^max_failures is -1; it must be 0 or more$"):
+        TrainConfig(max_failures=-1)
+    with pytest.raises(ValueError, match=r"^start_step is -1; it must be 0 or more$"):
+        EmaConfig(start_step=-1)
+    assert TrainConfig(max_failures=0, ema=EmaConfig(start_step=0)).max_failures == 0
+
+
+@pytest.mark.parametrize("in_channels", [2, 4])
+def test_a_network_for_other_channels_than_training_feeds_is_refused(in_channels: int) -> None:
+    message = rf"^model\.in_channels is {in_channels}; training feeds 3: the noisy volume, lung"
+    with pytest.raises(ValueError, match=message):
+        TrainConfig(model=UNet3DConfig(in_channels=in_channels))
+
+
 @pytest.mark.parametrize("rate", [0.0, -1e-5, float("nan")])
 def test_a_learning_rate_must_be_above_zero(rate: float) -> None:
     with pytest.raises(ValueError, match=r"^learning_rate is .*; it must be above 0$"):

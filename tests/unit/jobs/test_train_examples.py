@@ -99,6 +99,22 @@ def test_slots_steps_and_seeds_get_other_noise(store: CaseStore) -> None:
         assert not any(torch.equal(noise, later) for later in noises[i + 1 :])
 
 
+def test_dropout_is_drawn_by_seed_step_and_slot_alone(store: CaseStore) -> None:
+    def seeds(**changes: int) -> list[int]:
+        examples = examples_of(store, **changes)
+        return [examples.example(k, slot).dropout_seed for k in range(3) for slot in range(2)]
+
+    drawn = seeds()
+    torch.manual_seed(1)
+    assert seeds() == drawn
+    assert len({*drawn, *seeds(seed=1)}) == 12
+    # The noise has another stream: its first numbers would choose the mask.
+    generator = torch.Generator().manual_seed(drawn[0])
+    torch.randint(250, (1,), generator=generator)
+    noise = examples_of(store).example(0, 0).noise
+    assert not torch.equal(torch.randn(noise.shape, generator=generator), noise)
+
+
 def test_another_seed_shows_the_cases_in_another_order() -> None:
     paths = [str(i) for i in range(20)]
     options: dict[str, Any] = {"window": WINDOW, "num_diffusion_steps": 250, "batch_size": 1}

@@ -2,6 +2,7 @@
 
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,56 @@ def test_a_run_that_was_killed_before_it_published_needs_no_workers_for_that(
     write_checkpoint(attempts[0], tmp_path / "run", 4)
     assert train(cases_16, tmp_path / "run").step == 4
     assert len(attempts) == 1
+
+
+def test_steps_that_were_taken_are_not_taken_back(
+    cases_16: Path, tmp_path: Path, attempts: list[LoopSettings]
+) -> None:
+    train(cases_16, tmp_path / "other")
+    write_checkpoint(attempts[0], tmp_path / "run", 4)
+    with pytest.raises(
+        UsageError, match=r"^--steps 3: run .*run has taken 4; expected at least tha"
+    ):
+        train(cases_16, tmp_path / "run", replace(CONFIG, steps=3))
+    assert not (tmp_path / "run" / "model").exists()
+    assert len(attempts) == 1
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "model.json"])
+def test_a_published_model_that_is_torn_is_made_again_from_the_newest_checkpoint(
+    cases_16: Path,
+    tmp_path: Path,
+    attempts: list[LoopSettings],
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+) -> None:
+    run = tmp_path / "run"
+    digest = train(cases_16, run).digest
+    file = run / "model" / name
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) // 2])
+    assert train(cases_16, run).digest == digest
+    assert file.read_bytes() == whole
+    assert f"warning: checkpoint {run}/model: " in (told := capsys.readouterr().err)
+    assert "; it is made again from the newest checkpoint" in told
+    assert len(attempts) == 1
+
+
+def test_more_workers_than_volumes_are_refused_before_anything_is_written(
+    cases_16: Path, tmp_path: Path, attempts: list[LoopSettings]
+) -> None:
+    for num_workers in (3, (1, 3)):
+        for call in (train, partial(job.dry_run, config=CONFIG, recipe="tiny")):
+            with pytest.raises(
+                UsageError, match=r"^--num-workers .*3: the recipe's batch_size is 2"
+            ):
+                call(cases_16, tmp_path / "run", num_workers=num_workers)
+    assert not (tmp_path / "run").exists()
+    train(cases_16, tmp_path / "run")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(UsageError, match=r"^--num-workers 3: the recipe's batch_size is 2"):
+        train(cases_16, tmp_path / "run", num_workers=3, fresh=True)
+    assert (sorted(tmp_path.rglob("*")), len(attempts)) == (before, 1)
 
 
 def test_a_fresh_run_starts_from_nothing_and_says_where_the_old_one_is(

@@ -2,17 +2,28 @@
 
 import json
 import math
+import os
 import struct
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from matplotlib.image import imsave
 from tensorboardX.proto.event_pb2 import Event
 
+from jobs.cases import CaseStore
+from jobs.train.config import TrainConfig
+from jobs.train.job import _settings
+from jobs.train.outputs import Outputs
 from jobs.train.record import Recorder, drop_after
+from jobs.train.settings import LoopSettings
+from jobs.train.steps import Taken, start_training
+from models.schedule import NoiseSchedule
+from models.unet3d import UNet3DConfig
 
 
 def record(run: Path, steps: range, *, start: int | None = None, loss: float = 0.5) -> None:
@@ -124,16 +135,81 @@ def test_lines_stay_plain_json_where_the_validation_loss_is_not_finite(tmp_path:
     assert lines(tmp_path)[0]["val_loss"] is None
 
 
-def test_a_validation_loss_is_on_the_disk_before_its_checkpoint(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def settings(store: CaseStore, tmp_path: Path) -> LoopSettings:
+    """Of a run with a picture at every second step and a checkpoint at every third."""
+    network = UNet3DConfig(grid=16, base_channels=8, channel_mults=(1, 2), attention_max_size=4)
+    config = TrainConfig(
+        sample_every=2, num_samples=1, checkpoint_every=3, num_probes=0, model=network
+    )
+    return _settings(store, tmp_path, config, None, "a test")
+
+
+def keep_records(settings: LoopSettings, num_steps: int, *, in_haste: bool = False) -> None:
+    """Leave what rank 0 leaves after each of the first steps."""
+    training = start_training(settings.config, torch.device("cpu"))
+    with Outputs(settings, training, NoiseSchedule(settings.config.schedule), world=1) as outputs:
+        for training.step in range(1, num_steps + 1):
+            taken = Taken(loss=0.5, learning_rate=1e-3, flagged=False)
+            outputs.after_step(taken, seconds=2.0, wait=0.1, in_haste=in_haste)
+
+
+@pytest.mark.parametrize(("num_steps", "in_haste"), [(3, False), (1, True)])
+def test_the_lines_are_on_the_disk_before_their_checkpoint(
+    settings: LoopSettings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    num_steps: int,
+    in_haste: bool,
 ) -> None:
-    synced = []
-    with Recorder(tmp_path, start_step=0) as recorder:
-        monkeypatch.setattr("os.fsync", synced.append)
-        recorder.step(1, loss=0.5, lr=1e-3, seconds=2.0, wait=0.1)
-        assert synced == []
-        recorder.step(2, loss=0.5, lr=1e-3, seconds=2.0, wait=0.1, val_loss=0.5)
-        assert len(synced) == 1
+    synced: list[tuple[int, int]] = []
+
+    def sync(descriptor: int) -> None:
+        synced.append((os.fstat(descriptor).st_ino, len(lines(tmp_path))))
+
+    monkeypatch.setattr(os, "fsync", sync)
+    config = replace(settings.config, sample_every=0)
+    keep_records(replace(settings, config=config), num_steps, in_haste=in_haste)
+    assert synced[0] == ((tmp_path / "metrics.jsonl").stat().st_ino, num_steps)
+    state = tmp_path / "checkpoints" / f"step_0000000{num_steps}" / "state.pt"
+    assert (state.stat().st_ino, num_steps) in synced[1:]
+
+
+def test_a_picture_that_cannot_be_made_is_warned_of_and_training_goes_on(
+    settings: LoopSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ValueError("the network drew NaN")
+
+    monkeypatch.setattr("jobs.train.outputs.write_samples", fail)
+    keep_records(settings, 5)
+    assert [line["step"] for line in lines(tmp_path)] == [1, 2, 3, 4, 5]
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step_00000003"]
+    assert (tmp_path / "warnings.log").read_text().splitlines() == [
+        f"warning: step {step}: no picture could be made (ValueError: the network drew NaN); "
+        "training goes on. Set sample_every = 0 to have none"
+        for step in (2, 4)
+    ]
+
+
+def test_losses_compare_where_the_probes_are_of_the_same_cases(
+    settings: LoopSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records: list[dict[str, Any]] = []
+    monkeypatch.setattr("jobs.train.checkpoints.write", lambda *given: records.append(given[3]))
+
+    def probes(**changes: Any) -> object:
+        keep_records(replace(settings, **changes), 1, in_haste=True)
+        return records[-1]["probes"]
+
+    known = probes()
+    first, *others = settings.training_cases
+    assert isinstance(known, str)
+    assert probes(config=replace(settings.config, learning_rate=0.5)) == known
+    assert probes(validation_cases=settings.training_cases, training_cases=[first]) == known
+    assert probes(config=replace(settings.config, num_probes=1)) != known
+    assert probes(validation_cases=[first]) != known
+    assert probes(training_cases=[*others, first]) != known
 
 
 def test_a_step_that_goes_back_is_a_fault_of_the_loop(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """One optimizer step: what it adds up, what it refuses, and that it can be gone on from."""
 
+import copy
 import io
 from dataclasses import replace
 from typing import Any
@@ -23,6 +24,7 @@ CONFIG = TrainConfig(
     ema=EmaConfig(decay=0.5, start_step=1, update_every=1),
     model=UNet3DConfig(grid=8, base_channels=8, channel_mults=(1, 2)),
 )
+DROPPING = replace(CONFIG, model=replace(CONFIG.model, dropout=0.3))
 SCHEDULE = NoiseSchedule(CONFIG.schedule)
 
 
@@ -36,6 +38,7 @@ def example(seed: int) -> Example:
         condition=condition,
         t=torch.randint(CONFIG.schedule.num_steps, (1,), generator=generator),
         noise=torch.randn(shape, generator=generator),
+        dropout_seed=seed,
     )
 
 
@@ -75,6 +78,38 @@ def test_two_trainings_on_a_cpu_are_the_same_bit_for_bit() -> None:
     assert take(first, 3) == take(second, 3)
     pairs = zip(weights(first), weights(second), strict=True)
     assert all(torch.equal(ours, theirs) for ours, theirs in pairs)
+
+
+def test_a_training_with_dropout_that_goes_on_drops_what_a_calm_one_does() -> None:
+    calm = start_training(DROPPING, CPU)
+    losses = take(calm, 2, DROPPING)
+    state = copy.deepcopy(calm.state_dict())
+    losses += take(calm, 2, DROPPING)
+
+    other = start_training(replace(DROPPING, seed=5), CPU)
+    other.load_state_dict(state)
+    torch.rand(7)  # As whatever else a worker draws.
+    assert take(other, 2, DROPPING) == losses[2:]
+
+
+def test_each_slot_drops_by_its_own_seed_and_what_is_recomputed_alike() -> None:
+    config = replace(DROPPING, batch_size=1, max_grad_norm=0.0)
+
+    def taken(seed: int, *, recomputed: bool = False) -> tuple[float, list[torch.Tensor]]:
+        training = start_training(config, CPU)
+        training.model.activation_checkpointing = recomputed
+        # Layers that are 0 before the first step would hide what is dropped.
+        with torch.no_grad():
+            for weight in training.model.parameters():
+                weight.add_(0.01)
+        loss = take_step(training, config, SCHEDULE, [replace(example(1), dropout_seed=seed)]).loss
+        return loss, [w.grad for w in training.model.parameters() if w.grad is not None]
+
+    (loss, gradients), (other, _) = taken(3), taken(4)
+    again, recomputed = taken(3, recomputed=True)
+    assert again == loss != other
+    for gradient, same in zip(gradients, recomputed, strict=True):
+        torch.testing.assert_close(same, gradient)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e38])

@@ -3,6 +3,7 @@
 import io
 import json
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,53 @@ def test_the_last_step_is_shown_even_if_it_came_as_the_watch_ended(
         write(metrics, 2, 0.75)
     assert log.getvalue().splitlines()[0] == f"train: logging to {metrics}"
     assert log.getvalue().splitlines()[-1] == "train: 2/2 in 0 s loss 0.7500"
+
+
+def warn(file: Path, text: str) -> None:
+    with file.open("a", encoding="utf-8") as log:
+        log.write(text)
+
+
+def test_what_workers_warn_of_is_shown_once_and_not_what_was_warned_of_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, said = tmp_path / "warnings.log", list[str]()
+    monkeypatch.setattr(watching, "say", said.append)
+    warnings = watching._Warnings(file)
+    warnings.show()
+    warn(file, "warning: step 2: é\nwarning: st")
+    for _ in range(2):
+        warnings.show()
+    assert said == ["warning: step 2: é"]
+    warn(file, "ep 4\n")
+    for _ in range(2):
+        warnings.show()
+    assert said == ["warning: step 2: é", "warning: step 4"]
+
+    later = watching._Warnings(file)
+    later.show()
+    warn(file, "warning: step 6\nwarning: step 8\n")
+    later.show()
+    assert said[2:] == ["warning: step 6", "warning: step 8"]
+
+
+@pytest.mark.parametrize("seconds", [60.0, 0.01])
+def test_a_warning_is_shown_while_a_run_is_watched_or_as_the_watch_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    file, log = tmp_path / "warnings.log", io.StringIO()
+    monkeypatch.setattr(sys, "stderr", log)
+    monkeypatch.setattr(watching, "_SECONDS_BETWEEN_LOOKS", seconds)
+    warn(file, "warning: of an earlier attempt\n")
+    with watch(tmp_path / "metrics.jsonl", 2):
+        warn(file, "warning: step 2\n")
+        deadline = time.monotonic() + 4.0
+        while seconds < 1.0 and "step 2" not in log.getvalue():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    assert [line for line in log.getvalue().splitlines() if line.startswith("warning")] == [
+        "warning: step 2"
+    ]
 
 
 def test_the_last_whole_line_counts_however_long_the_file(tmp_path: Path) -> None:

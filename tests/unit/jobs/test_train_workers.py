@@ -4,7 +4,13 @@ import pytest
 
 from factory.errors import ClusterError, UsageError
 from jobs.cluster import Cluster
-from jobs.train.workers import NumWorkers, fitting_workers, most_of, parse_num_workers
+from jobs.train.workers import (
+    NumWorkers,
+    check_volumes,
+    fitting_workers,
+    most_of,
+    parse_num_workers,
+)
 
 FOUR_CPUS = Cluster(num_cpus=4, num_gpus=0, is_local=True)
 TWO_GPUS = Cluster(num_cpus=16, num_gpus=2, is_local=True)
@@ -44,9 +50,12 @@ def test_without_a_number_there_is_one_a_gpu_but_never_more_than_volumes(
     assert most_of(found) == (workers if isinstance(workers, int) else workers[1])
 
 
-def test_a_worker_without_a_volume_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"^--num-workers 1-3: the recipe's batch_size is 2"):
-        fitting_workers(FOUR_CPUS, (1, 3), batch_size=2, use_gpu=False)
+@pytest.mark.parametrize(("asked", "flag"), [((1, 3), "1-3"), (3, "3")])
+def test_a_worker_without_a_volume_is_refused(asked: NumWorkers, flag: str) -> None:
+    with pytest.raises(UsageError, match=rf"^--num-workers {flag}: the recipe's batch_size is 2"):
+        check_volumes(asked, 2)
+    check_volumes(asked, 3)
+    check_volumes(None, 1)
 
 
 def test_more_workers_than_the_cluster_has_gpus_are_refused() -> None:
@@ -54,3 +63,5 @@ def test_more_workers_than_the_cluster_has_gpus_are_refused() -> None:
         ClusterError, match=r"^--num-workers 3: the cluster has 2 GPUs, and a worker"
     ):
         fitting_workers(TWO_GPUS, 3, batch_size=8, use_gpu=True)
+    with pytest.raises(ClusterError, match=r"^--num-workers 5-8: the cluster has 4 CPUs, and a w"):
+        fitting_workers(FOUR_CPUS, (5, 8), batch_size=8, use_gpu=False)

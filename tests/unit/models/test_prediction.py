@@ -1,5 +1,6 @@
 """Networks that predict v: what samplers and losses see of them is the noise."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,9 +22,9 @@ SCHEDULE = NoiseSchedule(ScheduleConfig(num_steps=100))
 NOISIEST = 99
 
 
-def trained() -> UNet3D:
+def trained(config: UNet3DConfig = CONFIG) -> UNet3D:
     generator = torch.Generator().manual_seed(1)
-    network = UNet3D(CONFIG, SCHEDULE).eval().requires_grad_(False)
+    network = UNet3D(config, SCHEDULE).eval().requires_grad_(False)
     for weight in network.parameters():
         weight.copy_(0.1 * torch.randn(weight.shape, generator=generator))
     return network
@@ -60,11 +61,12 @@ def test_the_loss_is_of_v_at_every_step_alike() -> None:
         torch.testing.assert_close(eps_loss(*given), signal * expected, rtol=1e-3, atol=0)
 
 
+@pytest.mark.parametrize("front_end", ["none", "haar"])
 def test_bfloat16_does_not_spoil_the_first_prediction_of_the_clean_volume(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, front_end: str
 ) -> None:
     monkeypatch.setattr(engine, "_cpu_computes_in_bfloat16", lambda: True)  # Or emulates it.
-    network, (x_start, noise, layout) = trained(), volumes()
+    network, (x_start, noise, layout) = trained(replace(CONFIG, front_end=front_end)), volumes()
     x_t, step = SCHEDULE.q_sample(x_start, NOISIEST, noise), torch.tensor([NOISIEST])
     x = torch.cat([x_t, layout], dim=1)
     exact, rounded = (
@@ -90,6 +92,12 @@ def test_a_checkpoint_keeps_the_schedule_that_v_needs_exactly(tmp_path: Path) ->
     loaded = load_checkpoint(tmp_path / "model").denoiser
     assert torch.equal(loaded.signal, SCHEDULE.alphas_cumprod.sqrt().float())
     assert torch.equal(loaded.spread, (1.0 - SCHEDULE.alphas_cumprod).sqrt().float())
+
+
+def test_v_without_the_schedule_of_its_noise_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^a network that predicts v needs the schedule of its n"):
+        UNet3D(CONFIG)
+    assert UNet3D(replace(CONFIG, prediction="eps")).config.prediction == "eps"
 
 
 def test_an_unknown_prediction_is_refused() -> None:
