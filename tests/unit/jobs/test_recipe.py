@@ -9,7 +9,7 @@ from factory.errors import RecipeError
 from factory.ingest.prepare import IngestConfig
 from jobs.demo.job import DemoConfig
 from jobs.generate.config import GenerateConfig
-from jobs.recipe import TABLES, Recipe, load_recipe, read_table, recipe_names
+from jobs.recipe import DEFAULT_RECIPE, TABLES, Recipe, load_recipe, read_table, recipe_names
 from jobs.train.config import TrainConfig
 from models.schedule import ScheduleConfig
 from models.unet3d import UNet3DConfig
@@ -48,7 +48,7 @@ def test_every_table_belongs_to_a_verb_with_settings() -> None:
 
 
 @pytest.mark.parametrize("verb", CONFIGS)
-@pytest.mark.parametrize("name", ["demo", "paper", "tiny"])
+@pytest.mark.parametrize("name", recipe_names())
 def test_each_recipe_that_ships_fits_every_verb(name: str, verb: str) -> None:
     recipe = load_recipe(name)
     config = recipe.table(verb, CONFIGS[verb])
@@ -91,6 +91,10 @@ def test_the_model_that_ships_differs_from_the_demos_by_its_grafts_and_its_preci
     demo, shipped = (load_recipe(name).table("train", TrainConfig) for name in ("demo", "shipped"))
     assert (shipped.graft.probability, shipped.precision) == (0.7, "bfloat16")
     assert replace(shipped, graft=demo.graft, precision=demo.precision) == demo
+
+
+def test_the_default_recipe_draws_in_25_steps() -> None:
+    assert load_recipe(DEFAULT_RECIPE).table("generate", GenerateConfig).num_steps(250) == 25
 
 
 def test_no_recipe_table_at_all_means_all_defaults() -> None:
