@@ -157,7 +157,7 @@ def test_cases_of_the_lungs_alone_are_refused_with_the_command_that_makes_others
     model = random_checkpoint(tmp_path / "model", seed=0, grid=GRID, preprocessing=fed)
     with pytest.raises(
         ModelError,
-        match=r"\(field_of_view was scan, is lungs\); .*`factory ingest SCANS --recipe published --out",
+        match=r"\(field_of_view was scan, is lungs\); .*`factory ingest SCANS --recipe published --grid 32 --out CASES`",
     ):
         generate(lungs, model, tmp_path / "lake", Amount(count=1), CONFIG)
     assert not (tmp_path / "lake").exists()
