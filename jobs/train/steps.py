@@ -109,8 +109,6 @@ def ddp_options(config: TrainConfig, world: int) -> dict[str, bool]:
     return {
         "gradient_as_bucket_view": True,
         "static_graph": config.batch_size <= world,
-        # Those of a network that predicts v never change.
-        "broadcast_buffers": False,
     }
 
 
