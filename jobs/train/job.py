@@ -5,22 +5,19 @@ case store --> Ray Train workers: train_loop --> RUN/checkpoints/step_N --> RUN/
 `jobs.train.run_folder` says what lies in RUN.
 """
 
-import shutil
-import uuid
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from factory.errors import FactoryError, RecipeError, UsageError
 from factory.nodules.crops import load_crops
 from jobs.cases import CaseStore, open_case_store
-from jobs.cluster import Cluster, connect
+from jobs.cluster import connect
 from jobs.console import say
 from jobs.train.checkpoints import MODEL, best_step, model_of, newest_step, newest_whole
 from jobs.train.config import TrainConfig
-from jobs.train.loop import train_loop
+from jobs.train.fit import fit
 from jobs.train.run_folder import (
     METRICS,
-    RAY,
     alone,
     asked_of,
     check_checkpoint,
@@ -33,16 +30,10 @@ from jobs.train.run_folder import (
 )
 from jobs.train.settings import LoopSettings, StoredCase
 from jobs.train.watch import last_metrics, watch
-from jobs.train.workers import NumWorkers, check_volumes, fitting_workers, most_of
+from jobs.train.workers import NumWorkers, check_volumes, most_of
 from models.card import read_model_card
 from models.checkpoint import load_checkpoint
-from models.engine import computes_in_bfloat16
 from models.errors import CheckpointError
-
-_MANY_STEPS = 10_000
-_SECONDS_AT_AN_EXCHANGE = 4 * 3600
-"""While rank 0 draws pictures, which takes hours on CPUs, the others wait for it. Workers that died
-are found by Ray Train, which does not wait for this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +194,7 @@ def _finish(
         if newest:
             say(f"train: going on from the checkpoint of step {newest.step}")
         with connect(ray_address) as cluster, watch(run / METRICS, steps):
-            _fit_on(cluster, settings, run, num_workers, device)
+            fit(cluster, settings, run, num_workers, device)
         newest = newest_whole(run, say)
     if newest is None or newest.step < steps:
         raise FactoryError(f"run {run}: training ended without its last checkpoint. Run it again.")
@@ -235,76 +226,6 @@ def _check_steps(run: Path, taken: int, asked: int) -> None:
         )
 
 
-def _fit_on(
-    cluster: Cluster,
-    settings: LoopSettings,
-    run: Path,
-    num_workers: NumWorkers | None,
-    device: str,
-) -> None:
-    from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
-    from ray.train.torch import TorchConfig, TorchTrainer
-
-    config = settings.config
-    use_gpu = cluster.use_gpu(device)
-    _warn_of_cpus(cluster, config, use_gpu=use_gpu)
-    workers = fitting_workers(cluster, num_workers, batch_size=config.batch_size, use_gpu=use_gpu)
-    if cluster.is_local and not use_gpu:
-        threads = max(1, int(cluster.num_cpus) // most_of(workers))
-        settings = replace(settings, num_threads=threads)
-    trainer = TorchTrainer(
-        # mypy sees the first version of Ray Train's types, and the second runs.
-        train_loop,  # type: ignore[arg-type]
-        train_loop_config={"settings": settings},
-        torch_config=TorchConfig(timeout_s=_SECONDS_AT_AN_EXCHANGE),
-        scaling_config=ScalingConfig(
-            num_workers=workers,  # type: ignore[arg-type]
-            use_gpu=use_gpu,
-            resources_per_worker=None if use_gpu else {"CPU": settings.num_threads},
-        ),
-        run_config=RunConfig(
-            # A name of its own: Ray Train goes on silently with whatever has the same.
-            name=f"attempt-{uuid.uuid4().hex[:12]}",
-            storage_path=str(run / RAY),
-            # Nodes that were taken away are counted apart, and without end.
-            failure_config=FailureConfig(max_failures=config.max_failures),
-        ),
-    )
-    try:
-        stopped: str | None = trainer.fit().return_value  # type: ignore[attr-defined]
-    except TrainingFailedError as error:
-        raise _failed(run, _last_line(error), config) from error
-    finally:
-        shutil.rmtree(run / RAY, ignore_errors=True)
-    if stopped:
-        raise FactoryError(
-            f"run {run}: training stopped at {stopped}. Nothing of that step was kept. Lower "
-            "learning_rate, set max_grad_norm, or look at those cases, and train under another --out "
-            "or with --fresh."
-        )
-
-
-def _failed(run: Path, reason: str, config: TrainConfig) -> FactoryError:
-    return FactoryError(
-        f"run {run}: training failed ({reason}); expected {config.steps} steps. Mend the cause and "
-        "run the same command again: it goes on from the last checkpoint."
-    )
-
-
-def _warn_of_cpus(cluster: Cluster, config: TrainConfig, *, use_gpu: bool) -> None:
-    if use_gpu:
-        return
-    if config.steps >= _MANY_STEPS:
-        say(
-            f"warning: {config.steps} steps without a GPU take weeks; --recipe demo is made for CPUs"
-        )
-    if cluster.is_local and config.precision == "bfloat16" and not computes_in_bfloat16("cpu"):
-        say(
-            "warning: this CPU has no bfloat16 arithmetic and emulates it, slowly; a recipe with "
-            'precision = "float32" under [train] trains faster here'
-        )
-
-
 def _result(run: Path) -> TrainResult:
     last = last_metrics(run / METRICS)
     return TrainResult(
@@ -313,8 +234,3 @@ def _result(run: Path) -> TrainResult:
         step=steps_done(run),
         loss=float(last.get("loss", "nan")),
     )
-
-
-def _last_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__

@@ -35,7 +35,7 @@ def attempts(monkeypatch: pytest.MonkeyPatch) -> list[LoopSettings]:
         write_checkpoint(settings, run, settings.config.steps)
 
     monkeypatch.setattr(job, "connect", lambda address: nullcontext())
-    monkeypatch.setattr(job, "_fit_on", fit)
+    monkeypatch.setattr(job, "fit", fit)
     return started
 
 
