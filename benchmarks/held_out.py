@@ -24,14 +24,13 @@ from typing import Any
 import numpy as np
 import torch
 from machine import command, describe
-from numpy.typing import NDArray
-from scipy import ndimage
 from scipy.stats import wasserstein_distance
+from wrong_lungs import wrong_lungs
 
 from factory.axes import spacing_zyx
 from factory.ingest.prepare import IngestConfig
 from factory.lake import MANIFEST
-from factory.layouts import BACKGROUND, LABELS, LUNG
+from factory.layouts import LABELS, LUNG
 from factory.likeness import likeness
 from factory.nodules.measure import measure_nodules
 from factory.pictures import ComparisonRow, comparison_figure
@@ -49,7 +48,6 @@ from models.card import ModelCard
 from models.checkpoint import load_checkpoint
 
 SAMPLER = "dpmpp_2m"
-_WINDOW_HU = (-1024, 600)
 _ALL_TRAIN = SplitFractions(train=100, val=0, test=0)
 """Volumes are drawn of the training split alone, which here means all scans of the folder."""
 
@@ -202,23 +200,9 @@ def _figures_of_wrong_lungs(draws: list[Draw]) -> dict[str, dict[str, float]]:
     """Return the figures of lungs that are known to be wrong, by how; means over the scans."""
     figures: dict[str, list[dict[str, float]]] = defaultdict(list)
     for scan in (draw.reference for draw in _first_of_each(draws)):
-        for way, lungs in _wrong_lungs(scan).items():
-            hu = np.where(scan.layout == BACKGROUND, scan.ct, np.clip(np.rint(lungs), *_WINDOW_HU))
-            figures[way].append(asdict(likeness(hu.astype(np.int16), scan.ct, scan.layout)))
+        for way, hu in wrong_lungs(scan):
+            figures[way].append(asdict(likeness(hu, scan.ct, scan.layout)))
     return {way: _mean(rows) for way, rows in figures.items()}
-
-
-def _wrong_lungs(scan: Volume) -> dict[str, NDArray[np.float64]]:
-    rng = np.random.default_rng(0)
-    hu, lung = scan.ct.astype(np.float64), scan.layout == LUNG
-    shuffled = hu.copy()
-    shuffled[lung] = rng.permutation(hu[lung])
-    return {
-        "median HU everywhere": np.full(hu.shape, np.median(hu[lung])),
-        "blurred by one voxel": ndimage.gaussian_filter(hu, 1.0),
-        "with noise of 100 HU": hu + rng.normal(0.0, 100.0, hu.shape),
-        "lung voxels shuffled": shuffled,
-    }
 
 
 def _mean(rows: list[dict[str, Any]]) -> dict[str, float]:

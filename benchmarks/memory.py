@@ -16,7 +16,8 @@ from models.ema import Ema
 from models.engine import Precision, SamplingEngine
 from models.footprint import Footprint, forward_flops, sampling_footprint, training_footprint
 from models.schedule import NoiseSchedule, ScheduleConfig
-from models.unet3d import UNet3D, UNet3DConfig
+from models.unet3d import UNet3D
+from models.unet3d_config import UNet3DConfig
 
 _PAPER = UNet3DConfig()
 _PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")

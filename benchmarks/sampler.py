@@ -24,7 +24,8 @@ from models.aas import aas_sample
 from models.engine import SamplingEngine, computes_in_bfloat16
 from models.footprint import forward_flops
 from models.schedule import NoiseSchedule, ScheduleConfig
-from models.unet3d import UNet3D, UNet3DConfig
+from models.unet3d import UNet3D
+from models.unet3d_config import UNet3DConfig
 
 _PUBLISHED = "published"
 

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from models.unet3d import UNet3D, UNet3DConfig
+from models.unet3d import UNet3D
+from models.unet3d_config import UNet3DConfig
 
 
 def random_network(config: UNet3DConfig) -> UNet3D:

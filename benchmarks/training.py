@@ -5,47 +5,37 @@ python benchmarks/training.py --grid 64 --channels 32 --batch-size 2 --out docs/
 Both sides take the optimizer steps of jobs/train/steps.py on the examples of jobs/train/feed.py, with
 grafts and augmentation, and keep the records of jobs/train/outputs.py. `plain` spawns its workers with
 torch.multiprocessing and wraps DistributedDataParallel itself; with --plain it is alone, for machines
-without Ray. Each round runs every side once, from its start to its checkpoint, and the fastest round
-counts. Cases are phantoms.
+without Ray. Each round runs every side once, from its start to its checkpoint. A round's figure is its
+median step, for a mean carries whatever else the machine does; the fastest round counts. Cases are
+phantoms.
 """
 
 import argparse
 import json
+import os
+import statistics
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from machine import PeakMemory, command, describe
-from torch.nn.parallel import DistributedDataParallel
+from plain_training import plain_worker, write_peak
+from training_cases import balls, phantoms
 
 from factory.augment import AugmentConfig
-from factory.intensity import HuWindow
-from factory.layouts import compose_layout
 from factory.nodules.graft import GraftConfig
-from factory.phantom import draw_phantom
-from factory.storage import Storage
-from factory.volumes import Volume, write_volume
 from jobs.train.config import TrainConfig
-from jobs.train.examples import Examples
-from jobs.train.feed import Feed
-from jobs.train.outputs import Outputs
 from jobs.train.run_folder import METRICS
-from jobs.train.settings import LoopSettings, StoredCase
-from jobs.train.steps import ddp_options, settle, start_training, take_step
+from jobs.train.settings import LoopSettings
 from models.footprint import training_footprint
-from models.schedule import NoiseSchedule
-from models.unet3d import UNet3DConfig
+from models.unet3d_config import UNet3DConfig
 
 _PLAIN, _RAY = "plain", "Ray Train"
 _AUGMENT = AugmentConfig(rotation_deg=8.0, scale=0.05, translation_mm=8.0, gain=0.03, shift_hu=10.0)
 _GRAFT = GraftConfig(probability=0.5)
-_BALLS_MM = (8.0, 12.0, 16.0, 20.0, 24.0)
 
 
 @dataclass
@@ -55,7 +45,7 @@ class Figures:
     side: str
     workers: int
     seconds_a_step: float = float("inf")
-    """Mean of the fastest round, waiting included."""
+    """Median of the fastest round, waiting included."""
     wait_share: float = float("nan")
     """Of that round's steps, the share that waited for examples."""
     start_and_end_s: float = float("inf")
@@ -107,7 +97,8 @@ def _arguments() -> argparse.Namespace:
     add("--threads", type=int, default=torch.get_num_threads(), help="CPU threads of all workers.")
     add("--cases", type=int, default=8, help="Phantoms to train on.")
     add("--nodules", type=Path, help="Crops to graft. [balls of soft tissue]")
-    add("--warm-up", type=int, default=3, help="Steps of a round that do not count.")
+    # So long do Ray's own actors go on starting beside the first steps.
+    add("--warm-up", type=int, default=12, help="Steps of a round that do not count.")
     add("--steps", type=int, default=20, help="Steps of a round that count.")
     add("--rounds", type=int, default=3)
     add("--plain", action="store_true", help="Without Ray.")
@@ -139,39 +130,14 @@ def _settings(arguments: argparse.Namespace, folder: Path) -> LoopSettings:
     return LoopSettings(
         config=config,
         cases_url=str(folder / "cases"),
-        training_cases=list(_phantoms(folder / "cases", arguments.cases, arguments.grid)),
+        training_cases=list(phantoms(folder / "cases", arguments.cases, arguments.grid)),
         validation_cases=[],
-        crops_path=str(arguments.nodules or _balls(folder / "crops.npz")),
+        crops_path=str(arguments.nodules or balls(folder / "crops.npz")),
         ingest={},
         asked={},
         run_dir="",
         notes={},
     )
-
-
-def _phantoms(folder: Path, num_cases: int, grid: int) -> Iterator[StoredCase]:
-    storage = Storage(folder)
-    for seed in range(num_cases):
-        drawn = draw_phantom(seed, size=(grid, grid, grid))
-        layout = compose_layout(drawn.lung, drawn.nodule > 0)
-        case = StoredCase(case_id=f"phantom-{seed}", image_path=f"phantom-{seed}.ome.zarr")
-        volume = Volume(ct=drawn.ct, layout=layout, affine=drawn.affine)
-        write_volume(storage, case.image_path, volume)
-        yield case
-
-
-def _balls(path: Path) -> Path:
-    squares = (np.arange(25) - 12.0) ** 2
-    radius_mm = 2.0 * np.sqrt(squares[:, None, None] + squares[:, None] + squares)
-    balls = np.stack([radius_mm <= diameter / 2 for diameter in _BALLS_MM])
-    np.savez(
-        path,
-        ct_hu=np.where(balls, 40, -850).astype(np.int16),
-        mask_percent=(100 * balls).astype(np.uint8),
-        names=np.array([f"ball-{diameter:g}" for diameter in _BALLS_MM]),
-        spacing_mm=np.full(3, 2.0),
-    )
-    return path
 
 
 def _run(one: Figures, settings: LoopSettings, arguments: argparse.Namespace) -> None:
@@ -182,90 +148,21 @@ def _run(one: Figures, settings: LoopSettings, arguments: argparse.Namespace) ->
     start = time.perf_counter()
     if one.side == _PLAIN:
         given = (one.workers, settings, arguments.device)
-        torch.multiprocessing.spawn(_plain_worker, given, nprocs=one.workers)
+        torch.multiprocessing.spawn(plain_worker, given, nprocs=one.workers)
     else:
         _run_on_ray(one.workers, settings, arguments)
     wall = time.perf_counter() - start
     lines = [json.loads(line) for line in (run / METRICS).read_text().splitlines()]
     counted = lines[arguments.warm_up :]
     assert len(counted) == arguments.steps
-    seconds = sum(line["seconds"] for line in counted)
-    if seconds / arguments.steps < one.seconds_a_step:
-        one.seconds_a_step = seconds / arguments.steps
-        one.wait_share = sum(line["wait"] for line in counted) / seconds
+    seconds = [line["seconds"] for line in counted]
+    if (median := statistics.median(seconds)) < one.seconds_a_step:
+        one.seconds_a_step = median
+        one.wait_share = sum(line["wait"] for line in counted) / sum(seconds)
     rest = wall - sum(line["seconds"] for line in lines)
     one.start_and_end_s = min(one.start_and_end_s, rest)
     peaks = [float(file.read_text()) for file in run.glob("peak-*")]
     one.peak_gib = max(one.peak_gib, *peaks)
-
-
-def _plain_worker(rank: int, world: int, settings: LoopSettings, device_type: str) -> None:
-    device = torch.device(device_type, rank) if device_type == "cuda" else torch.device("cpu")
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
-    else:
-        torch.set_num_threads(settings.num_threads)
-    watch = PeakMemory(device)
-    watch.start()
-    if world > 1:
-        torch.distributed.init_process_group(
-            "nccl" if device.type == "cuda" else "gloo",
-            init_method=f"file://{settings.run_dir}/rendezvous",
-            rank=rank,
-            world_size=world,
-        )
-    try:
-        _train_plainly(settings, device, rank, world)
-        _write_peak(settings, rank, watch)
-    finally:
-        if world > 1:
-            torch.distributed.destroy_process_group()
-
-
-def _train_plainly(settings: LoopSettings, device: torch.device, rank: int, world: int) -> None:
-    """Take the steps of jobs/train/loop.py, without Ray and without a way back."""
-    config, schedule = settings.config, NoiseSchedule(settings.config.schedule)
-    training = start_training(config, device)
-    if world > 1:
-        training.parallel = DistributedDataParallel(
-            training.model,
-            device_ids=[rank] if device.type == "cuda" else None,
-            **ddp_options(config, world),
-        )
-    examples = Examples(
-        settings.cases_url,
-        [case.image_path for case in settings.training_cases],
-        window=HuWindow(*config.hu_window),
-        num_diffusion_steps=config.schedule.num_steps,
-        seed=config.seed,
-        batch_size=config.batch_size,
-        augment=config.augment,
-        graft=config.graft,
-        crops_path=settings.crops_path,
-    )
-    with ExitStack() as stack:
-        outputs = None
-        if rank == 0:
-            outputs = stack.enter_context(Outputs(settings, training, schedule, world=world))
-        feed = stack.enter_context(
-            Feed(
-                examples,
-                range(rank, config.batch_size, world),
-                start=0,
-                stop=config.steps,
-                num_loaders=config.num_loaders,
-                pin=device.type == "cuda",
-            )
-        )
-        while training.step < config.steps:
-            start = time.monotonic()
-            batch = feed.next()
-            if training.step == 0:
-                settle(training, config, schedule, batch, world=world)
-            taken = take_step(training, config, schedule, batch, world=world)
-            seconds = time.monotonic() - start
-            if outputs:
-                outputs.after_step(taken, seconds=seconds, wait=feed.waited, in_haste=False)
 
 
 def _run_on_ray(workers: int, settings: LoopSettings, arguments: argparse.Namespace) -> None:
@@ -299,11 +196,7 @@ def _ray_worker(loop_config: dict[str, LoopSettings]) -> None:
     watch = PeakMemory(ray.train.torch.get_device())
     watch.start()
     train_loop(loop_config)
-    _write_peak(loop_config["settings"], ray.train.get_context().get_world_rank(), watch)
-
-
-def _write_peak(settings: LoopSettings, rank: int, watch: PeakMemory) -> None:
-    Path(settings.run_dir, f"peak-{rank}").write_text(str(watch.gib()))
+    write_peak(loop_config["settings"], ray.train.get_context().get_world_rank(), watch)
 
 
 def _page(
@@ -320,10 +213,15 @@ def _page(
         f"{describe(device)}. {config.model.grid}^3 voxels, {config.model.base_channels} channels, front",
         f"end {config.model.front_end}, {config.batch_size} volumes a step in {config.precision}, grafts into "
         f"half of the examples and augmentation of all, {config.num_loaders}",
-        f"loader threads a worker. Means over {arguments.steps} steps after {arguments.warm_up}, of the "
-        f"fastest of {arguments.rounds} rounds; waiting is for examples. Start and end is",
-        "all else: processes, cluster, network, the last checkpoint. Memory is the most that a worker had",
+        f"loader threads a worker. Seconds are the median of {arguments.steps} steps after "
+        f"{arguments.warm_up}, of the fastest of {arguments.rounds} rounds, and steps an",
+        "hour follow from it; waiting, for examples, is a share of all of them. Start and end is all else:",
+        "processes, cluster, network, the last checkpoint. Memory is the most that a worker had",
         f"{memory}; the estimate for a GPU is {_estimate_gib(config):.2f} GiB.",
+        "",
+        f"{os.cpu_count()} CPU cores, and {arguments.threads} threads that compute, of all workers together. "
+        "Ray's own processes take about 6 % of one",
+        "core while they idle, which shows in the last column where every core computes.",
         "",
         "| workers | side | s a step | steps an hour | waiting | start and end, s | peak GiB a worker "
         "| time over plain |",

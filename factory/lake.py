@@ -3,6 +3,7 @@
     dataset.json                       identity and counts
     volumes/<item>.<attempt>.ome.zarr  written by one attempt, never touched by another
     attempts/<item>/<run>.<attempt>    started; what is left of attempts that died
+    progress.json                      how far the newest run is; nothing depends on it
     commits/<item>.json                create-if-absent: this attempt is the item
     quarantine/<item>.json             why an item was given up
     manifest.parquet, quarantine.parquet
@@ -11,12 +12,13 @@ A volume counts once its commit marker exists, and only then. Everything can be
 killed between any two calls: what was not committed is an orphan, and is swept.
 """
 
-import uuid
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from factory.attempts import Attempts
+from factory.conditional_put import ignores_conditions
 from factory.errors import StoreError
 from factory.storage import Storage
 
@@ -24,6 +26,7 @@ MANIFEST = "manifest.parquet"
 QUARANTINE = "quarantine.parquet"
 PLAN = "plan.parquet"
 IDENTITY = "dataset.json"
+PROGRESS = "progress.json"
 
 _SUFFIX = ".ome.zarr"
 
@@ -37,6 +40,7 @@ class Lake:
 
     def __init__(self, url: str | Path) -> None:
         self.storage = Storage(url)
+        self.attempts = Attempts(self.storage)
 
     @property
     def url(self) -> str:
@@ -53,21 +57,17 @@ class Lake:
             return None
 
     def claim(self, identity: Mapping[str, Any]) -> dict[str, Any]:
-        """Write `dataset.json` unless there is one; return the one that stands."""
+        """Write `dataset.json` unless there is one; return the one that stands.
+
+        Raises:
+            StoreError: The folder is on a server that writes over what it was told to spare.
+        """
         self.storage.make_folder()
-        self.storage.create_json(IDENTITY, identity)
+        made = self.storage.create_json(IDENTITY, identity)
+        # Some servers take the condition, say nothing and ignore it: better found here than never.
+        if made and not self.storage.is_local and self.storage.create_json(IDENTITY, identity):
+            raise ignores_conditions(self.url)
         return self.identity() or {}
-
-    def start_attempt(self, item: str, run_id: str) -> str:
-        """Record that work on an item starts, and return the attempt's id."""
-        attempt = uuid.uuid4().hex[:12]
-        self.storage.create_json(f"attempts/{item}/{run_id}.{attempt}", {})
-        return attempt
-
-    def count_attempts(self, item: str, run_id: str) -> int:
-        """Return how often this run started on an item."""
-        names = self.storage.names(f"attempts/{item}")
-        return sum(name.startswith(f"{run_id}.") for name in names)
 
     def volume_path(self, item: str, attempt: str) -> str:
         """Return the path, inside the folder, of the volume that an attempt writes."""
@@ -128,12 +128,12 @@ class Lake:
         for item in items:
             self.storage.remove(f"quarantine/{item}.json")
 
-    def sweep(self, items: Collection[str]) -> int:
+    def sweep(self, volumes: Mapping[str, str]) -> int:
         """Remove volumes of attempts that lost or died, and the attempt records.
 
         Args:
-            items: Committed items. Volumes of others are left: another run may be
-                writing them.
+            volumes: The `image_uri` of each committed item. Volumes of other items are left:
+                another run may be writing them.
 
         Returns:
             How many volumes were removed.
@@ -142,14 +142,16 @@ class Lake:
         for name in self.storage.names("volumes"):
             item = name.removesuffix(_SUFFIX).rsplit(".", 1)[0]
             path = f"volumes/{name}"
+            if item not in volumes or volumes[item] == path:
+                continue
             # Read anew: another run may have replaced the commit since the items were listed.
-            if item in items and self.committed_row(item)["image_uri"] != path:
+            if self.committed_row(item)["image_uri"] != path:
                 # Another run may be writing there still: the next sweep gets it.
                 with suppress(OSError):
                     self.storage.remove(path)
                     removed += 1
-        for item in items:
-            self.storage.remove(f"attempts/{item}")
+        for item in self.attempts.items() & volumes.keys():
+            self.attempts.forget(item)
         return removed
 
     def drop(self, item: str) -> None:

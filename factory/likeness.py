@@ -13,13 +13,11 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.stats import wasserstein_distance
 
+from factory.contrast import nodule_contrast
 from factory.intensity import HuWindow
-from factory.layouts import BACKGROUND, LUNG, NODULE
+from factory.layouts import BACKGROUND, LUNG
 from factory.nodules.measure import TOUCHING
-from factory.seam import seam_score
-
-_SHELL_VOXELS = 3
-"""How far the lung reaches that a nodule is compared with."""
+from factory.seam import mean_jump, seam_score
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,10 +106,10 @@ def likeness(
         lung_histogram_distance_hu=float(
             wasserstein_distance(synthetic_hu[lung], reference_hu[lung])
         ),
-        nodule_contrast_hu=_nodule_contrast(synthetic_hu, layout),
-        reference_nodule_contrast_hu=_nodule_contrast(reference_hu, layout),
-        border_jump_hu=_border_jump(synthetic_hu, drawn),
-        reference_border_jump_hu=_border_jump(reference_hu, drawn),
+        nodule_contrast_hu=nodule_contrast(synthetic_hu, layout),
+        reference_nodule_contrast_hu=nodule_contrast(reference_hu, layout),
+        border_jump_hu=mean_jump(synthetic_hu, drawn),
+        reference_border_jump_hu=mean_jump(reference_hu, drawn),
         seam_score=seam_score(synthetic_hu, reference_hu, drawn),
         texture=_texture(synthetic_hu, reference_hu, lung),
     )
@@ -122,25 +120,6 @@ def _squared(
 ) -> NDArray[np.float64]:
     apart = window.encode(one).astype(np.float64) - window.encode(other)
     return np.square(apart)
-
-
-def _nodule_contrast(hu: NDArray[np.int16], layout: NDArray[np.uint8]) -> float:
-    """Return how far the median nodule voxel lies above the lung around.
-
-    The lung around, not all of it: at the back of a lying patient it is some 100 HU denser than in
-    front. And not the voxels that touch the nodule, which are partly nodule on a coarse grid.
-    """
-    nodules, lung = layout == NODULE, layout == LUNG
-    near = ndimage.binary_dilation(nodules, TOUCHING, iterations=_SHELL_VOXELS)
-    shell = lung & near & ~ndimage.binary_dilation(nodules, TOUCHING)
-    if not shell.any():
-        return math.nan
-    return float(np.median(hu[nodules]) - np.median(hu[shell]))
-
-
-def _border_jump(hu: NDArray[np.int16], drawn: NDArray[np.bool_]) -> float:
-    # The score is a ratio of mean jumps, and the mask's own jumps are 1.
-    return seam_score(hu, drawn.astype(np.int16), drawn)
 
 
 def _texture(

@@ -24,6 +24,10 @@ _FARTHEST_HU = 32_767
 LABEL_SETS = (tuple(LABELS), ("nodule",))
 
 
+class NotFiniteError(ValueError):
+    """A sampler ran away: voxels of what it drew are no number, and can have no HU."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ModelInput:
     """One reference and layout as a model takes them, and the way back."""
@@ -47,11 +51,17 @@ class ModelInput:
             x_0: (1, a, b, c) clean volume, like `x_known`.
 
         Raises:
-            ValueError: Another shape, or a voxel is NaN.
+            ValueError: Another shape.
+            NotFiniteError: A voxel is NaN or infinite: it is never clipped into tissue.
         """
         if x_0.shape != self.x_known.shape:
             raise ValueError(
                 f"x_0: found shape {x_0.shape}; expected {self.x_known.shape}. Give one volume."
+            )
+        if num_wrong := int(np.count_nonzero(~np.isfinite(x_0))):
+            raise NotFiniteError(
+                f"found {num_wrong} voxels that are NaN or infinite; expected window units in "
+                "[-1, 1]. Look for NaN in the model's weights, or use another precision."
             )
         hu = self.scale.decode(from_orientation(x_0[0], self.orientation))
         # A window clips bone and metal, so the rest comes from the reference's own HU.

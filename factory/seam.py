@@ -11,9 +11,8 @@ def seam_score(
 ) -> float:
     """Return how much larger the jumps across the border are than the reference's own.
 
-    The mean absolute difference in HU over all faces between a drawn and a kept voxel, divided by
-    the same in the reference, where one scanner saw both sides. 1 is a border like a real one,
-    2 an edge twice as hard, 0.5 a wall that melts into the lung.
+    `mean_jump` divided by that of the reference, where one scanner saw both sides. 1 is a border
+    like a real one, 2 an edge twice as hard, 0.5 a wall that melts into the lung.
 
     Args:
         synthetic_hu: (z, y, x) HU.
@@ -23,11 +22,20 @@ def seam_score(
     Returns:
         The ratio; NaN where there is no border, or the reference has no jump across it.
     """
-    found, expected = _mean_jump(synthetic_hu, drawn), _mean_jump(reference_hu, drawn)
+    found, expected = mean_jump(synthetic_hu, drawn), mean_jump(reference_hu, drawn)
     return found / expected if expected > 0 else float("nan")
 
 
-def _mean_jump(hu: NDArray[np.int16], drawn: NDArray[np.bool_]) -> float:
+def mean_jump(hu: NDArray[np.int16], drawn: NDArray[np.bool_]) -> float:
+    """Return the mean absolute difference in HU over all faces between a drawn and a kept voxel.
+
+    Args:
+        hu: (z, y, x) HU.
+        drawn: (z, y, x) bool, True where the volume was drawn.
+
+    Returns:
+        The mean in HU; NaN where there is no border.
+    """
     jumps: list[NDArray[Any]] = []
     for axis in range(3):
         border = np.diff(drawn.astype(np.int8), axis=axis) != 0

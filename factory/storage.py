@@ -2,13 +2,16 @@
 
 Local paths and any fsspec URL behave alike: a record appears whole or not at all,
 and `create_json` is create-if-absent, so that of two writers exactly one wins.
+
+Credentials of a bucket come from the environment alone: a URL that holds some is refused.
 """
 
 import errno
 import json
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +20,13 @@ from fsspec.implementations.local import LocalFileSystem
 from zarr.abc.store import Store
 from zarr.storage import FsspecStore, LocalStore
 
-from factory.errors import StoreError
+from factory.conditional_put import put_if_absent
+from factory.errors import StoreError, UsageError
+from factory.urls import check_url
+
+
+class AccessError(StoreError, PermissionError):
+    """A bucket takes no credentials, or not these; an `OSError`, for it may pass."""
 
 
 class Storage:
@@ -25,15 +34,19 @@ class Storage:
 
     Args:
         url: A local path or an fsspec URL (`s3://bucket/lake`, `memory://lake`).
+
+    Raises:
+        UsageError: The URL holds credentials or a query, or nothing here opens it.
     """
 
     def __init__(self, url: str | Path) -> None:
         # A local path is taken as it is: "a::b" is a chain of URLs to fsspec, and a folder to people.
         is_url = "://" in str(url)
-        self._fs, path = url_to_fs(str(url)) if is_url else (LocalFileSystem(), str(url))
+        self._fs, path = _open(str(url)) if is_url else (LocalFileSystem(), str(url))
         path = path if is_url else os.path.abspath(path)
         self._root = path.rstrip("/")
         self.is_local = isinstance(self._fs, LocalFileSystem)
+        self._has_folders = not _OBJECT_STORES.intersection(_protocols(self._fs))
 
     @property
     def url(self) -> str:
@@ -46,15 +59,21 @@ class Storage:
 
     def exists(self, relative: str) -> bool:
         """Tell whether a record or folder is there."""
-        return bool(self._fs.exists(self._path(relative)))
+        path = self._path(relative)
+        with self._reaching(path):
+            return bool(self._fs.exists(path))
 
     def names(self, folder: str) -> list[str]:
-        """Return the sorted names in a folder; an absent folder is empty."""
+        """Return the sorted names in a folder, from one listing; an absent folder is empty."""
+        path = self._path(folder)
         try:
-            found = self._fs.ls(self._path(folder), detail=False, refresh=True)
+            with self._reaching(path):
+                found = self._fs.ls(path, detail=False, refresh=True)
         except FileNotFoundError:
             return []
-        names = (str(entry).rstrip("/").rsplit("/", 1)[-1] for entry in found)
+        entries = (str(entry).rstrip("/") for entry in found)
+        # The console of a bucket marks a folder with an empty object of its name.
+        names = (entry.rsplit("/", 1)[-1] for entry in entries if entry != path)
         return sorted(name for name in names if not name.endswith(_UNFINISHED))
 
     def read_json(self, relative: str) -> Any:
@@ -63,29 +82,34 @@ class Storage:
         Raises:
             FileNotFoundError: There is no such record.
         """
-        return json.loads(self._fs.cat_file(self._path(relative)))
+        path = self._path(relative)
+        with self._reaching(path):
+            return json.loads(self._fs.cat_file(path))
 
     def write_json(self, relative: str, content: Mapping[str, Any]) -> None:
         """Write or replace a JSON record, atomically."""
         path, data = self._path(relative), _encode(content)
-        if not self.is_local:
-            self._fs.pipe_file(path, data)
+        if self.is_local:
+            os.replace(_write_aside(path, data), path)
             return
-        os.replace(_write_aside(path, data), path)
+        self._make_parent(path)
+        with self._writing(path):
+            self._fs.pipe_file(path, data)
 
     def create_json(self, relative: str, content: Mapping[str, Any]) -> bool:
         """Write a JSON record unless there is one; return whether this call made it.
 
+        On S3 it is a conditional put; elsewhere it is as exclusive as fsspec's own mode is there.
+
         Raises:
-            StoreError: The file system of a local folder has no hard links.
+            StoreError: The file system of a local folder has no hard links, or a server of S3 has
+                no conditional put.
         """
         path, data = self._path(relative), _encode(content)
         if not self.is_local:
-            try:
-                self._fs.pipe_file(path, data, mode="create")
-            except FileExistsError:
-                return False
-            return True
+            self._make_parent(path)
+            with self._writing(path):
+                return self._create_remote(path, data)
         aside = _write_aside(path, data)
         try:
             return _link(aside, path)
@@ -94,14 +118,27 @@ class Storage:
 
     def remove(self, relative: str) -> None:
         """Remove a record or a whole folder; what is not there is no error."""
+        path = self._path(relative)
         try:
-            self._fs.rm(self._path(relative), recursive=True)
+            with self._reaching(path):
+                self._fs.rm(path, recursive=True)
         except FileNotFoundError:
             return
 
     def make_folder(self, relative: str = "") -> None:
-        """Make a folder and its parents."""
-        self._fs.makedirs(self._path(relative), exist_ok=True)
+        """Make a folder and its parents; a bucket has none, and is not made."""
+        if self._has_folders:
+            self._fs.makedirs(self._path(relative), exist_ok=True)
+
+    def fetch(self, relative: str, target: Path) -> None:
+        """Copy one file to this machine.
+
+        Raises:
+            FileNotFoundError: There is none.
+        """
+        path = self._path(relative)
+        with self._reaching(path):
+            self._fs.get_file(path, str(target))
 
     def flush(self, relative: str) -> None:
         """Bring a folder's files to the disk, before a record vouches for them."""
@@ -114,14 +151,80 @@ class Storage:
         """Return the Zarr store of a group in this folder."""
         if self.is_local:
             return LocalStore(self._path(relative), read_only=read_only)
-        return FsspecStore.from_url(self.child(relative), read_only=read_only)
+        return FsspecStore.from_url(
+            self.child(relative), storage_options=_FRESH, read_only=read_only
+        )
+
+    def _create_remote(self, path: str, data: bytes) -> bool:
+        if "s3" in _protocols(self._fs):
+            return put_if_absent(self._fs, path, data)
+        try:
+            self._fs.pipe_file(path, data, mode="create")
+        except FileExistsError:
+            return False
+        return True
+
+    def _make_parent(self, path: str) -> None:
+        if self._has_folders:
+            self._fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
+
+    @contextmanager
+    def _writing(self, path: str) -> Iterator[None]:
+        try:
+            with self._reaching(path):
+                yield
+        except FileNotFoundError as error:
+            raise StoreError(
+                f"{self.url}: found no such bucket ({error}); expected one that is there. Make it, or "
+                "correct the URL."
+            ) from error
+
+    @contextmanager
+    def _reaching(self, path: str) -> Iterator[None]:
+        """Say what to do where a bucket takes no credentials, or these ones not."""
+        try:
+            yield
+        except Exception as error:
+            refused = isinstance(error, PermissionError) or type(error).__name__ in _NO_CREDENTIALS
+            if self.is_local or not refused:
+                raise
+            raise AccessError(
+                f"{path}: found no right to it ({error}); expected credentials in the environment of "
+                "every node that may list, read, write and remove there. Set AWS_PROFILE or "
+                "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or what docs/storage.md names."
+            ) from error
 
     def _path(self, relative: str) -> str:
         return f"{self._root}/{relative}" if relative else self._root
 
 
 _UNFINISHED = ".unfinished"
+# Listings are kept by file systems of fsspec, and other processes write here too.
+_FRESH = {"use_listings_cache": False}
+_OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az"})
+_NO_CREDENTIALS = ("NoCredentialsError", "PartialCredentialsError", "ProfileNotFound")
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
+
+
+def _open(url: str) -> tuple[Any, str]:
+    check_url(url)
+    try:
+        opened: tuple[Any, str] = url_to_fs(url, **_FRESH)
+    except ImportError as error:
+        raise UsageError(
+            f"{url}: found no package that opens it ({error}); expected one. Install it: pip install "
+            "'ct-factory[s3]' for s3://, gcsfs for gs://, adlfs for abfs://."
+        ) from error
+    except ValueError as error:
+        raise UsageError(
+            f"{url}: {error}; expected a path, or a URL as s3://BUCKET/FOLDER. Correct it."
+        ) from error
+    return opened
+
+
+def _protocols(filesystem: Any) -> tuple[str, ...]:
+    found = filesystem.protocol
+    return (found,) if isinstance(found, str) else tuple(found)
 
 
 def _write_aside(path: str, data: bytes) -> str:

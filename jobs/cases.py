@@ -42,6 +42,9 @@ class CaseStore:
 def open_case_store(path: Path | str) -> CaseStore:
     """Read a case store's manifest.
 
+    Args:
+        path: Folder or URL of the store.
+
     Raises:
         StoreError: There is no case store.
         ManifestError: Its manifest is torn.

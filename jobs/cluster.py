@@ -29,8 +29,9 @@ _ENVIRONMENT = {
     "RAY_BACKEND_LOG_LEVEL": "fatal",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "RAY_USAGE_STATS_ENABLED": "0",
-    # Ray Train polls its workers this often, and `report` waits for the next poll.
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+    # Ray Train polls its workers this often: each poll takes its share of a core, and the end of a
+    # training, or a worker's death, waits for the next.
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "1.0",
     # Tasks that ask for no GPU still see them, which Ray will make the default and warns of.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }

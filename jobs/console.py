@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from typing import Protocol
 
 _SECONDS_BETWEEN_LINES = 10.0
+_SECONDS_OF_PACE = 600.0
+"""That the time left goes by; shorter than two steps apart, there would be none."""
 
 
 class Tracker(Protocol):
@@ -51,7 +53,8 @@ def progress(title: str, total: int) -> Iterator[Tracker]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, speed_estimate_period=_SECONDS_OF_PACE) as bar:
         task = bar.add_task(title, total=total, note="")
 
         class _Bar:

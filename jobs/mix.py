@@ -1,5 +1,8 @@
-"""`factory mix`: another mixing ratio out of the same lake."""
+"""`factory mix`: one mixed manifest out of lakes and case stores."""
 
+import posixpath
+from collections.abc import Iterator, Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,65 +13,152 @@ from jobs import options
 if TYPE_CHECKING:
     from jobs.amount import Amount
 
-
 _TABLES = ("dataset.json", "manifest.parquet", "plan.parquet", "quarantine.parquet")
 
 
+class Verdict(StrEnum):
+    """The least verdict of quality control that a synthetic volume needs."""
+
+    accept = "accept"
+    review = "review"
+
+
 def command(
-    out: Annotated[Path, typer.Option(metavar="FILE", help="Parquet file to write.")],
-    lake: options.LakeArgument = None,
+    out: Annotated[str, typer.Option(metavar="FILE", help="Parquet file to write, or its URL.")],
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[LAKE|CASES]...", help="Lakes and case stores, folders or URLs. [lake]"
+        ),
+    ] = None,
     ratio: options.Ratio = None,
     extra: options.Extra = None,
     count: options.Count = None,
+    min_verdict: Annotated[
+        Verdict,
+        typer.Option(help="Least verdict of quality control; rejected volumes never enter."),
+    ] = Verdict.review,
+    by_diameter: Annotated[
+        bool,
+        typer.Option(
+            "--by-diameter", help="As many volumes of each size of nodule, while there are."
+        ),
+    ] = False,
+    absolute: Annotated[
+        bool,
+        typer.Option("--absolute", help="Name volumes absolutely, also those below FILE's folder."),
+    ] = False,
 ) -> None:
-    """Write a manifest with another mixing ratio.
+    """Write one manifest of real and synthetic volumes in a mixing ratio.
 
-    All real rows stay. A smaller mix is a subset of a larger one, and no donor
-    of the validation or test split enters, as itself or through a child.
+    All real rows stay, a case of several sources once. A smaller mix is a subset
+    of a larger one, and no donor of the validation or test split of any source
+    enters, as itself or through a child.
 
     \b
     Example:
         factory mix lake --ratio 0.1 --out mix-10.parquet
     """
     from jobs.console import give, say
-    from jobs.workspace import path_of
-    from manifests.read import mix_of
+    from jobs.workspace import place_of
+    from manifests.mix import count_by_diameter
+    from manifests.read import mix_of, read_manifest
 
-    target = write(path_of("lake", lake), out, options.amount(ratio, extra, count))
-    counts = mix_of(target)
+    target = write_mix(
+        sources or [str(place_of("lake", None))],
+        out,
+        options.amount(ratio, extra, count),
+        min_verdict=min_verdict.value,
+        by_diameter=by_diameter,
+        absolute=absolute,
+    )
+    mixed = read_manifest(target)
+    counts = mix_of(mixed)
     say(
         f"{counts.num_real} real + {counts.num_synthetic} synthetic training volumes "
         f"({counts.synthetic_fraction or 0:.2%} synthetic)"
     )
+    if by_diameter:
+        bins = count_by_diameter(mixed)
+        say(f"largest nodule: {', '.join(f'{name}: {number}' for name, number in bins.items())}")
     give(target)
 
 
 def write(lake: Path, out: Path, amount: "Amount") -> str:
-    """Write the mix of a lake to a Parquet file, and return its absolute path.
+    """Write the mix of one lake to a Parquet file, as `write_mix` does."""
+    return write_mix([lake], out, amount)
+
+
+def write_mix(
+    sources: Sequence[Path | str],
+    out: Path | str,
+    amount: "Amount",
+    *,
+    min_verdict: str = Verdict.review.value,
+    by_diameter: bool = False,
+    absolute: bool = False,
+) -> str:
+    """Write the mix of lakes and case stores to a Parquet file.
+
+    Args:
+        sources: Folders or URLs, in any order.
+        out: File to write or replace, or its URL.
+        amount: How many synthetic volumes.
+        min_verdict: As in `manifests.mix.mix`.
+        by_diameter: As in `manifests.mix.mix`.
+        absolute: Name every volume absolutely; else those below the folder of `out` are named
+            relative to it.
+
+    Returns:
+        Absolute path, or the URL.
 
     Raises:
         UsageError: `out` is a folder, or belongs to a lake or case store.
-        ManifestError: The lake has too few volumes for the amount.
+        StoreError: A source is neither a lake nor a case store, or is not finished.
+        ManifestError: The sources contradict each other, or have too few volumes.
     """
-    from factory.errors import UsageError
-    from factory.lake import IDENTITY, MANIFEST
-    from jobs.lakes import open_lake
-    from manifests.mix import mix
-    from manifests.read import read_manifest, rebase_uris
+    from jobs.lakes import manifest_of
+    from manifests.mix import Source, mix, unite
+    from manifests.read import read_manifest, relative_uris
     from manifests.write import write_manifest
 
-    source = open_lake(lake).storage.child(MANIFEST)
-    target = out.resolve()
-    found = "a folder" if out.is_dir() else ""
-    beside, *above = target.parents
-    reserved = target.name in _TABLES and (beside / IDENTITY).exists()
-    if reserved or any((folder / IDENTITY).exists() for folder in above):
+    target = _free_target(out)
+    # A source that is named twice is one.
+    manifests = dict.fromkeys(manifest_of(source) for source in sources)
+    united = unite([Source(manifest, read_manifest(manifest)) for manifest in manifests])
+    chosen = mix(united, **amount.given(), min_verdict=min_verdict, by_diameter=by_diameter)
+    write_manifest(chosen if absolute else relative_uris(chosen, target), target)
+    return target
+
+
+def _free_target(out: Path | str) -> str:
+    """Return the absolute path or URL to write to, which no lake or case store needs."""
+    from factory.errors import UsageError
+    from factory.lake import IDENTITY
+    from factory.storage import Storage
+    from manifests.read import is_url
+
+    folder, _, name = str(out).rpartition("/")
+    is_remote = is_url(str(out))
+    # As the sources are named, so that what lies below is found to.
+    target = Storage(folder).child(name) if is_remote else str(Path(out).resolve())
+    beside, *above = _folders_of(target)
+    found = "a folder" if not name or (not is_remote and Path(out).is_dir()) else ""
+    reserved = posixpath.basename(target) in _TABLES and Storage(beside).exists(IDENTITY)
+    if reserved or any(Storage(folder).exists(IDENTITY) for folder in above):
         found = "what belongs to a lake or case store"
     if found:
         raise UsageError(
             f"--out {out}: found {found}; expected another Parquet file to write. Choose another name."
         )
-    chosen = mix(read_manifest(source), **amount.given())
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_manifest(rebase_uris(chosen, source, target), target)
-    return str(target)
+    return target
+
+
+def _folders_of(target: str) -> Iterator[str]:
+    """Yield the folder of an absolute path or a URL, and those above it."""
+    from manifests.read import folder_of, is_url
+
+    folder, below = folder_of(target), ""
+    while folder != below and is_url(folder) == is_url(target):
+        yield folder
+        folder, below = posixpath.dirname(folder), folder

@@ -35,9 +35,12 @@ RayAddress = Annotated[
 DeviceOption = Annotated[
     Device, typer.Option(help="`cuda` fails at once where the cluster has no GPU.")
 ]
-Cases = Annotated[Path | None, typer.Option(metavar="CASES", help="Case store. [cases]")]
+Place = str
+"""A path, or a URL such as s3://BUCKET/FOLDER: a `Path` would take one of its slashes."""
+
+Cases = Annotated[Place | None, typer.Option(metavar="CASES", help="Case store. [cases]")]
 LakeArgument = Annotated[
-    Path | None, typer.Argument(metavar="[LAKE]", help="Lake of generated volumes. [lake]")
+    Place | None, typer.Argument(metavar="[LAKE]", help="Lake of generated volumes. [lake]")
 ]
 Ratio = Annotated[
     float | None, typer.Option(metavar="F", help="Synthetic share of the mixed set, as 0.25.")

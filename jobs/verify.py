@@ -35,6 +35,9 @@ def command(
         bool,
         typer.Option("--drop-broken", help="Take broken volumes out, for generate to draw again."),
     ] = False,
+    regenerate: Annotated[
+        int, typer.Option(metavar="K", min=0, help="Draw K volumes again, and compare them.")
+    ] = 0,
 ) -> None:
     """Check that a lake holds what was planned, whole.
 
@@ -44,14 +47,14 @@ def command(
 
     \b
     Example:
-        factory verify lake
+        factory verify lake --regenerate 2
     """
     from jobs.console import give, say
     from jobs.lakes import open_lake
-    from jobs.workspace import path_of
+    from jobs.workspace import place_of
 
-    found = open_lake(path_of("lake", lake))
-    wrong = find_problems(found)
+    found = open_lake(place_of("lake", lake))
+    wrong = [*find_problems(found), *map(Problem, _redrawn_problems(found, regenerate))]
     for problem in wrong:
         say(f"problem: {problem.text}")
     broken = sorted({problem.broken_item for problem in wrong} - {""})
@@ -65,6 +68,19 @@ def command(
     if wrong:
         raise typer.Exit(1)
     give(f"ok {found.url}")
+
+
+def _redrawn_problems(lake: "Lake", count: int) -> Iterator[str]:
+    """Yield what is wrong with volumes that were drawn again; say how each came out."""
+    if not count:
+        return
+    from jobs.console import say
+    from jobs.generate.regenerate import regenerate
+
+    for redrawn in regenerate(lake, count):
+        say(f"drawn again: {redrawn}")
+        if redrawn.problem:
+            yield redrawn.problem
 
 
 def problems(lake: "Lake") -> list[str]:

@@ -4,7 +4,7 @@ recipe = "demo"
 [paths]
 cases = "/data/cases"
 run = "runs/first"
-lake = "lakes/first"
+lake = "s3://bucket/lake"
 """
 
 import re
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from factory.errors import UsageError
+from factory.urls import check_url
 
 SETTINGS_FILE = "factory.toml"
 
@@ -31,15 +32,35 @@ class Workspace:
     recipe: str = ""
 
 
-def path_of(name: str, given: Path | None) -> Path:
-    """Return the path that a flag gave, else the workspace's, else `name` itself."""
-    path = given if given is not None else Path(_read().paths.get(name, name))
-    if _URL.match(str(path)):
+def place_of(name: str, given: str | None) -> str:
+    """Return the path or URL that a flag gave, else the workspace's, else `name` itself.
+
+    Raises:
+        UsageError: It is a URL with credentials in it, or one that lost a slash.
+    """
+    place = given if given is not None else _read().paths.get(name, name)
+    if "://" in place:
+        check_url(place)
+        return place
+    if _URL.match(place):
         raise UsageError(
-            f"{name} {path}: found a URL; expected a path that every node sees. Mount the bucket, or "
-            "copy it."
+            f"{name} {place}: found a URL with one slash; expected two, as s3://BUCKET/FOLDER. Correct it."
         )
-    return path
+    return str(Path(place))
+
+
+def path_of(name: str, given: str | Path | None) -> Path:
+    """Return the path that a flag gave, else the workspace's, else `name` itself.
+
+    Raises:
+        UsageError: It is a URL, where only a folder will do.
+    """
+    path = str(given) if given is not None else _read().paths.get(name, name)
+    if "://" in path or _URL.match(path):
+        raise UsageError(
+            f"{name}: found a URL; expected a path that every node sees. Mount the bucket, or copy it."
+        )
+    return Path(path)
 
 
 def is_named(name: str) -> bool:

@@ -2,6 +2,7 @@
 
 import os
 import posixpath
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
@@ -108,13 +109,18 @@ def rebase_uris(
         from_manifest: Path or URL that the table's relative URIs start from.
         to_manifest: Path or URL that the table will be written to.
     """
-    folder = folder_of(to_manifest)
-    for name in ("image_uri", "layout_uri"):
-        resolved = (uri and resolve_uri(from_manifest, uri) for uri in table[name].to_pylist())
-        rebased = pa.array((uri and _relative(folder, uri) for uri in resolved), pa.string())
-        index = table.schema.get_field_index(name)
-        table = table.set_column(index, table.schema.field(name), rebased)
-    return table
+    return relative_uris(absolute_uris(table, from_manifest), to_manifest)
+
+
+def absolute_uris(table: pa.Table, manifest: str | os.PathLike[str]) -> pa.Table:
+    """Make `image_uri` and `layout_uri` absolute, which start at the folder of `manifest`."""
+    return _with_uris(table, lambda uri: resolve_uri(manifest, uri))
+
+
+def relative_uris(table: pa.Table, manifest: str | os.PathLike[str]) -> pa.Table:
+    """Make those absolute URIs relative that lie under the folder of `manifest`."""
+    folder = folder_of(manifest)
+    return _with_uris(table, lambda uri: _relative(folder, uri))
 
 
 def is_url(path: str) -> bool:
@@ -126,6 +132,28 @@ def folder_of(path: str | os.PathLike[str]) -> str:
     """Return the folder of a file, an absolute path or a URL, without a trailing slash."""
     text = os.fspath(path).removeprefix("file://")
     return posixpath.dirname(text) if is_url(text) else os.path.dirname(os.path.abspath(text))
+
+
+def open_filesystem(url: str) -> tuple[pafs.FileSystem, str]:
+    """Return the file system of a URL, pyarrow's own or fsspec's, and the path in it.
+
+    Raises:
+        ValueError: Neither knows the scheme.
+        ImportError: The package that fsspec needs for it is not installed.
+    """
+    try:
+        filesystem, place = pafs.FileSystem.from_uri(url)
+    except pa.ArrowInvalid:
+        filesystem, place = pafs.FileSystem.from_uri(f"fsspec+{url}")
+    return filesystem, place
+
+
+def _with_uris(table: pa.Table, change: Callable[[str], str]) -> pa.Table:
+    for name in ("image_uri", "layout_uri"):
+        changed = pa.array((uri and change(uri) for uri in table[name].to_pylist()), pa.string())
+        index = table.schema.get_field_index(name)
+        table = table.set_column(index, table.schema.field(name), changed)
+    return table
 
 
 def _join(folder: str, uri: str) -> str:
@@ -146,7 +174,7 @@ def _load(path: str | os.PathLike[str]) -> pa.Table:
     try:
         filesystem = pafs.LocalFileSystem()
         if is_url(place):
-            filesystem, place = pafs.FileSystem.from_uri(place)
+            filesystem, place = open_filesystem(place)
         with filesystem.open_input_file(place) as stream:
             return pq.ParquetFile(stream, page_checksum_verification=True).read()
     except FileNotFoundError:
@@ -154,7 +182,7 @@ def _load(path: str | os.PathLike[str]) -> pa.Table:
             f"{text}: there is no such file, expected Parquet. "
             "Check the path; a run writes its manifest when it ends."
         ) from None
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, ValueError, ImportError, pa.ArrowException) as error:
         raise ManifestError(
             f"{text}: could not be read as Parquet ({error}). Check the path and that the file "
             "is whole; if it is torn, run the command that wrote it again."

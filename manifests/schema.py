@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Raised by every change of a column; a reader refuses other versions."""
 
 KINDS = ("real", "synthetic")
@@ -45,6 +45,18 @@ NODULE = pa.struct(
 )
 """One nodule of a layout; the centre is (x, y, z) in RAS millimetres."""
 
+REDRAW = pa.struct(
+    [
+        pa.field("seed", _LONG, nullable=False),
+        pa.field("verdict", _TEXT, nullable=False),
+        pa.field("reasons", _TEXTS, nullable=False),
+    ]
+)
+"""A draw that quality control sent back, and why."""
+
+_REDRAWS = (
+    "Draws of this item that quality control rejected before this one, in order; null for real"
+)
 _IDENTITY = [
     _field("kind", _TEXT, "real or synthetic"),
     _field("work_id", _TEXT, "Id of a synthetic volume, 32 hex digits; null for real", null=True),
@@ -74,19 +86,29 @@ _MAKING = [
     _field("plan_index", _LONG, "Place in the plan; null for real", null=True),
     _field("seed_index", _INT, "Which draw from this donor and layout; null for real", null=True),
     _field("seed", _LONG, "Seed of all noise in the volume; null for real", null=True),
+    _field("redraws", _list(REDRAW), _REDRAWS, null=True),
     _field("model_digest", _TEXT, "Of the checkpoint's weights and settings", null=True),
     _field("sampler", _TEXT, "Sampler and variant; null for real", null=True),
     _field("steps", _INT, "Denoising steps; null for real", null=True),
     _field("hu_window", _REALS, "Model's (low, high) in HU; null for real", null=True),
 ]
+_ANNOTATED = "The same voxels in the donor, HU; null where it has no nodules of its own"
 _QUALITY = [
     _field("nodules", _list(NODULE), "Nodules of the layout; null if not measured", null=True),
-    _field("qc_background_equal", _BOOL, "HU outside the lungs are the donor's", null=True),
-    _field("qc_changed_fraction", _REAL, "Share of lung voxels unlike the donor's", null=True),
+    _field("qc_background_equal", _BOOL, "What was not drawn has the donor's HU", null=True),
+    _field("qc_background_changed", _LONG, "Voxels of it that have not", null=True),
+    _field("qc_changed_fraction", _REAL, "Share of drawn voxels unlike the donor's", null=True),
+    _field("qc_saturated_fraction", _REAL, "Share of drawn voxels at the scale's ends", null=True),
     _field("qc_lung_median_hu", _REAL, "Median of the lungs, HU", null=True),
     _field("qc_reference_lung_median_hu", _REAL, "Median of the donor's lungs, HU", null=True),
-    _field("qc_saturated_fraction", _REAL, "Share of lung voxels at the window's ends", null=True),
+    _field("qc_lung_iqr_hu", _REAL, "Interquartile range of the lungs, HU", null=True),
+    _field("qc_reference_lung_iqr_hu", _REAL, "The same of the donor's lungs, HU", null=True),
+    _field("qc_nodule_contrast_hu", _REAL, "Nodules beyond the lung around, HU", null=True),
+    _field("qc_reference_nodule_contrast_hu", _REAL, _ANNOTATED, null=True),
+    _field("qc_seam_score", _REAL, "Jump at the border of the drawn over the donor's", null=True),
+    _field("qc_bone_median_hu", _REAL, "Median of bone, HU; null without a mask of it", null=True),
     _field("qc_verdict", _TEXT, "accept, review or reject; null if not judged", null=True),
+    _field("qc_reasons", _TEXTS, "Why not accept, a sentence a limit; null for real", null=True),
     _field("notes", _TEXTS, "What a reader of this row should know", null=True),
 ]
 _MIX = [

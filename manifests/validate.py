@@ -21,6 +21,7 @@ _WORDS = {
     "layout_origin": LAYOUT_ORIGINS,
     "qc_verdict": QC_VERDICTS,
 }
+_VERDICTS = f"{', '.join(QC_VERDICTS[:-1])} or {QC_VERDICTS[-1]}"
 _LENGTHS = {
     "shape": 3,
     "spacing_mm": 3,
@@ -44,14 +45,15 @@ def validate(table: pa.Table) -> list[str]:
     Each problem names the first volume that has it, how many more have it, what was found
     and what was expected. Checked are the schema, words, lengths and digests, ids that must
     be there and be unique, patients in two splits, synthetic volumes that do not fit their
-    donor (a donor in val or test with a child in train is a leak), and the mix.
+    donor (a donor in val or test with a child in train is a leak), verdicts that do not fit
+    their reasons, and the mix.
 
     Args:
         table: Any table; one that has not the columns of `MANIFEST_SCHEMA` gets no other check.
     """
     if problems := schema_problems(table.schema, MANIFEST_SCHEMA):
         return problems
-    checks = (_nulls, _values, _ids, _patients, _donors, _mix)
+    checks = (_nulls, _values, _ids, _patients, _donors, _quality, _mix)
     return [problem for check in checks for problem in check(table)]
 
 
@@ -143,6 +145,26 @@ def _donors(table: pa.Table) -> Iterator[str]:
         if (first := pc.index(differs, True).as_py()) >= 0:
             expected += f", {donor[of_donor][first].as_py()!r}"
         yield from _flag(synthetic, differs, name, expected)
+
+
+def _quality(table: pa.Table) -> Iterator[str]:
+    real = _of_kind(table, "real")
+    yield from _flag(real, pc.is_valid(real["redraws"]), "redraws", "null for a real volume")
+    with_reasons = pc.greater(pc.list_value_length(table["qc_reasons"]), 0)
+    accepted = pc.equal(table["qc_verdict"], "accept")
+    surplus = pc.and_(accepted, with_reasons)
+    yield from _flag(table, surplus, "qc_reasons", "none for a volume that is accepted")
+    lacking = pc.and_(pc.invert(accepted), pc.invert(with_reasons))
+    yield from _flag(table, lacking, "qc_reasons", "a reason for a volume that is not accepted")
+    yield from _flag(table, _unknown_in_redraws(table), "redraws", f"verdicts {_VERDICTS}")
+
+
+def _unknown_in_redraws(table: pa.Table) -> pa.Array:
+    redraws = table["redraws"].combine_chunks()
+    verdicts = pc.struct_field(pc.list_flatten(redraws), "verdict")
+    known = pc.is_in(verdicts, value_set=pa.array([*QC_VERDICTS, None], pa.string()))
+    rows = pc.list_parent_indices(redraws).filter(pc.invert(known))
+    return pc.is_in(pa.array(range(table.num_rows), rows.type), value_set=rows)
 
 
 def _mix(table: pa.Table) -> Iterator[str]:

@@ -14,11 +14,10 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from manifests.errors import ManifestError
-from manifests.read import VERSION_KEY, folder_of, is_url, mix_of
+from manifests.read import VERSION_KEY, folder_of, is_url, mix_of, open_filesystem
 from manifests.schema import (
     LOCATION_COLUMNS,
     MANIFEST_SCHEMA,
@@ -246,7 +245,7 @@ def _put(path: str, content: pa.Buffer) -> None:
     path = path.removeprefix("file://")
     if is_url(path):
         # An object store shows an object only once it is whole, so it needs no rename.
-        filesystem, place = pafs.FileSystem.from_uri(path)
+        filesystem, place = open_filesystem(path)
         with filesystem.open_output_stream(place) as stream:
             stream.write(content)
         return

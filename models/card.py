@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 
 from models.errors import CheckpointError
 from models.schedule import ScheduleConfig
-from models.unet3d import UNet3DConfig
+from models.unet3d_config import UNet3DConfig
 
 FORMAT_VERSION = 1
 """Version of the directory's format; part of the digest."""

@@ -101,7 +101,7 @@ def save_checkpoint(
             raise OSError(f"{path / WEIGHTS_NAME} cannot be written: {error}") from error
         (partial / CARD_NAME).write_text(text, encoding="utf-8")
         for written in (partial / WEIGHTS_NAME, partial / CARD_NAME, partial):
-            _flush_to_disk(written)
+            flush_to_disk(written)
         _put_in_place(partial, path)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -145,6 +145,15 @@ def load_checkpoint(
     return Checkpoint(denoiser=denoiser.eval(), schedule=NoiseSchedule(card.schedule), card=card)
 
 
+def flush_to_disk(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def _digest(identity: Mapping[str, object], tensors: Mapping[str, Tensor]) -> str:
     sha = hashlib.sha256()
     sha.update(_canonical(identity))
@@ -180,20 +189,12 @@ def _put_in_place(partial: Path, path: Path) -> None:
         if earlier.exists():
             earlier.rename(path)
         raise
-    _flush_to_disk(path.parent)
+    flush_to_disk(path.parent)
     shutil.rmtree(earlier, ignore_errors=True)
 
 
 def _sibling(path: Path, role: str) -> Path:
     return path.parent / f".{path.name}.{role}-{uuid.uuid4().hex[:12]}"
-
-
-def _flush_to_disk(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:

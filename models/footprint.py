@@ -21,7 +21,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from models.engine import Precision, SamplingEngine
 from models.schedule import NoiseSchedule, ScheduleConfig
-from models.unet3d import UNet3D, UNet3DConfig
+from models.unet3d import UNet3D
+from models.unet3d_config import UNet3DConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

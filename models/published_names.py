@@ -12,7 +12,7 @@ from statistics import mode
 
 from torch import Tensor
 
-from models.unet3d import UNet3DConfig
+from models.unet3d_config import UNet3DConfig
 
 STEM = "input_blocks.0.0"
 

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from models.errors import CheckpointError
 from models.published import read_published
 from models.schedule import NoiseSchedule, ScheduleConfig
-from models.unet3d import UNet3D, UNet3DConfig
+from models.unet3d import UNet3D
+from models.unet3d_config import UNet3DConfig
 
 NETWORK = "denoise_fn."
 

@@ -10,9 +10,10 @@ from factory.storage import Storage
 from factory.volumes import Volume, read_volume
 from jobs.cases import CaseStore
 from jobs.generate import job, pool
-from jobs.generate.actor import Sampler, SamplerSettings
+from jobs.generate.actor import Sampler
 from jobs.generate.config import GenerateConfig
 from jobs.generate.plan import WorkItem, plan_items
+from jobs.generate.volume_sampler import SamplerSettings
 from models.card import read_model_card
 
 CONFIG = GenerateConfig(steps=2)

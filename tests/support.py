@@ -62,7 +62,8 @@ def random_checkpoint(
     from factory.ingest.prepare import IngestConfig
     from models.checkpoint import save_checkpoint
     from models.schedule import NoiseSchedule, ScheduleConfig
-    from models.unet3d import UNet3D, UNet3DConfig
+    from models.unet3d import UNet3D
+    from models.unet3d_config import UNet3DConfig
 
     torch.manual_seed(seed)
     num_labels = len(preprocessing.labels) if preprocessing else 2

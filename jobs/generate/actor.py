@@ -1,90 +1,82 @@
 """One sampler of the pool: loads the model once, then draws, checks, writes and commits items.
 
-    item -> reference + layout -> AAS -> HU inside, reference outside -> quality -> volume -> commit
+    item -> prepared -> [device] -> quality -> volume -> commit
 
-It never raises for an item: an exception is a quarantine record and a row that says so.
+Two items are under way at once: one is on the device while another is read or written. It never
+raises for an item: an exception is a quarantine record and a row that says so.
 """
 
+import gc
 import json
 import os
+import sys
 import time
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from factory.axes import spacing_zyx
-from factory.digests import sha256_of_voxels
+from factory.attempts import Attempt, item_is_to_blame
 from factory.errors import CaseError, FactoryError
 from factory.lake import Lake
-from factory.nodules.bank import embedded_bank, load_bank
-from factory.nodules.measure import measure_nodules
-from factory.nodules.place import place_nodules
-from factory.preprocessing import ModelInput, Preprocessing
-from factory.quality import assess
-from factory.storage import Storage
-from factory.volumes import Volume, read_volume, write_volume
-from jobs.generate.config import GenerateConfig
-from jobs.generate.plan import WorkItem, layout_seed
+from factory.preprocessing import NotFiniteError
+from factory.quality import Quality
+from factory.storage import AccessError
+from factory.volumes import Volume, write_volume
+from jobs.generate.company import Company
+from jobs.generate.plan import WorkItem, redraw_seed
+from jobs.generate.volume_sampler import Prepared, SamplerSettings, VolumeSampler
+from jobs.generate.watchdog import time_limit
 from jobs.quarantine import as_case_error, give_up
-from models.aas import aas_sample
-from models.attention import attention_backend
-from models.checkpoint import load_checkpoint
-from models.engine import SamplingEngine
 
-_CASES_IN_MEMORY = 4
+_DEATHS_A_BLAME = 4
+"""An item that died so many times more often than it may be blamed is given up all the same: its
+neighbours and its nodes have to be spared too."""
+
+ResultT = TypeVar("ResultT")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SamplerSettings:
-    """What an actor is built from; small and plain, for Ray keeps it."""
+class DeviceMemoryError(CaseError):
+    """The device has no room for the volume."""
 
-    lake_url: str
-    cases_url: str
-    model: str
-    """Checkpoint folder."""
-    model_digest: str
-    nodules: str
-    """Bank file; empty takes the embedded bank."""
-    steps: int
+
+@dataclass(slots=True)
+class _Draw:
+    """What became of an item on the device."""
+
+    hu: NDArray[np.int16]
+    quality: Quality
     seed: int
-    """Of the run; `--seed`."""
-    config: GenerateConfig
-    device: str
-    """`cpu` or `cuda`."""
-    run_id: str
+    redraws: list[dict[str, Any]]
+
+
+@dataclass(slots=True)
+class _Clock:
+    """Seconds that an item took."""
+
+    device: float = 0.0
 
 
 class Sampler:
     """Draws one item a call, for `ray.data.Dataset.map_batches` with `batch_size=1`."""
 
     def __init__(self, settings: SamplerSettings) -> None:
-        torch.set_num_threads(settings.config.num_threads)
-        _make_deterministic()
         self._settings = settings
-        self._device = torch.device(settings.device)
-        checkpoint = load_checkpoint(
-            settings.model, device=self._device, expect_digest=settings.model_digest
-        )
-        self._schedule = checkpoint.schedule
-        self._preprocessing = Preprocessing.from_json(
-            checkpoint.card.preprocessing, where=f"model {settings.model}"
-        )
-        self._denoiser = SamplingEngine(
-            checkpoint.denoiser,
-            precision=settings.config.precision,  # type: ignore[arg-type]
-            compiled=settings.config.compiled,
-        )
         self._lake = Lake(settings.lake_url)
-        self._bank = load_bank(settings.nodules) if settings.nodules else embedded_bank()
-        cases = Storage(settings.cases_url)
-        self._read_case = lru_cache(maxsize=_CASES_IN_MEMORY)(lambda path: read_volume(cases, path))
+        self._company = Company()
+        self._node_id = _node_id()
+        self._name = uuid.uuid4().hex[:12]
+        # One thread for all that the device does: compiled graphs belong to the thread that made them.
+        self._device = ThreadPoolExecutor(1, "device")
+        self._sampler = self._device.submit(VolumeSampler, settings).result()
 
     def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, list[Any]]:
         """Draw the items of a batch; return a small row for each."""
@@ -94,9 +86,9 @@ class Sampler:
     def draw(self, content: dict[str, Any]) -> dict[str, Any]:
         """Draw one item; return its work id, whether it is committed, and what went wrong."""
         item, donor = WorkItem(**content["work"]), content["donor"]
-        start = time.monotonic()
+        start, clock = time.monotonic(), _Clock()
         try:
-            problem = self._draw_and_commit(item, donor)
+            problem = self._draw_unless_done(item, donor, clock)
         except torch.AcceleratorError:
             # The CUDA context is poisoned, and every further item would fail: Ray starts another
             # actor, and the attempt records end it for an item that does this each time.
@@ -109,140 +101,103 @@ class Sampler:
             "committed": not problem,
             "problem": problem,
             "seconds": time.monotonic() - start,
+            "device_seconds": clock.device,
+            "actor": self._name,
         }
 
-    def _draw_and_commit(self, item: WorkItem, donor: dict[str, Any]) -> str:
+    def _draw_unless_done(self, item: WorkItem, donor: dict[str, Any], clock: _Clock) -> str:
         if self._lake.is_committed(item.work_id):
             return ""
-        settings = self._settings
-        died = self._lake.count_attempts(item.work_id, settings.run_id)
-        if died >= settings.config.max_attempts:
-            error = CaseError(
-                item.case_id,
-                f"work item {item.work_id} ended its process {died} times; expected a volume. Give the "
-                "actor more memory and run again, or leave the case out.",
+        died = self._lake.attempts.died(item.work_id, self._settings.run_id)
+        if problem := _verdict_on(item, died, self._settings.config.max_attempts):
+            return self._give_up(item, problem, attempts=len(died), retriable=True)
+        with self._company.join(alone=bool(died)):
+            attempt = self._lake.attempts.start(
+                item.work_id, self._settings.run_id, node_id=self._node_id, alone=bool(died)
             )
-            return self._give_up(item, error, attempts=died, retriable=True)
-        attempt = self._lake.start_attempt(item.work_id, settings.run_id)
+            self._draw_and_commit(item, donor, attempt, clock)
+        # What is left of it is swept when the run ends.
+        with suppress(OSError):
+            self._lake.attempts.forget(item.work_id)
+        return ""
+
+    def _draw_and_commit(
+        self, item: WorkItem, donor: dict[str, Any], attempt: Attempt, clock: _Clock
+    ) -> None:
         start = time.monotonic()
-        reference = self._reference(item, donor)
-        layout = self._layout(item, reference)
-        given = self._feed(item, reference.ct, layout)
-        hu = self._sample(item, given)
-        volume = Volume(ct=hu, layout=layout, affine=reference.affine)
-        path = self._lake.volume_path(item.work_id, attempt)
-        write_volume(self._lake.storage, path, volume, kind="synthetic", work_id=item.work_id)
-        row = self._row(item, donor, volume, given, path)
-        run = {
-            "run_id": settings.run_id,
-            "attempt": attempt,
-            "device": _device_name(self._device),
-            "env_fingerprint": _environment(self._device, settings.config),
+        prepared = self._within_limit(attempt, partial(self._sampler.prepare, item, donor))
+        draw = self._accepted_draw(item, prepared, attempt, clock)
+        path = self._lake.volume_path(item.work_id, attempt.attempt)
+        row = self._sampler.row(item, donor, prepared, draw.hu, draw.quality, path)
+        self._within_limit(attempt, partial(self._write, item, path, prepared, draw))
+        told = {
+            "seed": draw.seed,
+            "redraws": draw.redraws,
+            "run_id": self._settings.run_id,
+            "attempt": attempt.attempt,
+            **self._sampler.surroundings,
             "seconds": time.monotonic() - start,
             "created_at": datetime.now(UTC).isoformat(),
         }
-        if not self._lake.commit(item.work_id, row | run):
+        if not self._lake.commit(item.work_id, row | told):
             self._lake.storage.remove(path)
-        return ""
 
-    def _reference(self, item: WorkItem, donor: dict[str, Any]) -> Volume:
-        reference: Volume = self._read_case(donor["image_uri"])
-        found = sha256_of_voxels(reference.ct), sha256_of_voxels(reference.layout)
-        if found != (donor["image_sha256"], donor["layout_sha256"]):
-            raise CaseError(
-                item.case_id,
-                f"{donor['image_uri']} has other voxels than its manifest says; expected image sha256 "
-                f"{donor['image_sha256']}. Ingest the case again.",
-            )
-        return reference
+    def _accepted_draw(
+        self, item: WorkItem, prepared: Prepared, attempt: Attempt, clock: _Clock
+    ) -> _Draw:
+        """Draw until quality control does not reject, or as often as it may be tried."""
+        redraws: list[dict[str, Any]] = []
+        while True:
+            seed = redraw_seed(item, len(redraws))
+            is_last = len(redraws) >= self._settings.config.max_redraws
+            sample = partial(self._sampler.sample, prepared, seed)
+            try:
+                hu = self._on_device(item, attempt, sample, clock)
+            except NotFiniteError as error:
+                if is_last:
+                    raise
+                redraws.append({"seed": seed, "verdict": "reject", "reasons": [str(error)]})
+                continue
+            quality = self._sampler.assess(item, prepared, hu)
+            if quality.verdict != "reject" or is_last:
+                return _Draw(hu, quality, seed, redraws)
+            told = {"seed": seed, "verdict": quality.verdict, "reasons": list(quality.reasons)}
+            redraws.append(told)
 
-    def _layout(self, item: WorkItem, reference: Volume) -> NDArray[np.uint8]:
-        if item.layout_origin == "annotated":
-            return reference.layout
-        layout, _ = place_nodules(
-            reference.layout,
-            spacing_zyx(reference.affine),
-            self._bank,
-            seed=layout_seed(self._settings.seed, item.case_id, item.seed_index),
-            config=self._settings.config.placement,
-        )
-        return layout
-
-    def _feed(
-        self, item: WorkItem, reference_hu: NDArray[np.int16], layout: NDArray[np.uint8]
-    ) -> ModelInput:
-        given = self._preprocessing.feed(reference_hu, layout)
-        if not given.drawn.any():
-            labels = " or ".join(self._preprocessing.labels)
-            raise CaseError(
-                item.case_id,
-                f"its layout has no {labels}; expected at least one voxel of it, for this model draws "
-                "nothing else. Set min_nodules of [generate.placement] to 1 or more, or leave the "
-                "case out.",
-            )
-        return given
-
-    def _sample(self, item: WorkItem, given: ModelInput) -> NDArray[np.int16]:
-        config = self._settings.config
-        x_0 = aas_sample(
-            self._denoiser,
-            self._schedule,
-            layout=self._tensor(given.condition),
-            x_known=self._tensor(given.x_known),
-            draw_noise=_noise(item.seed),
-            variant=config.variant,  # type: ignore[arg-type]
-            sampler=config.sampler,  # type: ignore[arg-type]
-            blend=config.blend_taken,  # type: ignore[arg-type]
-            num_steps=self._settings.steps,
-            clip_x0=config.clip_taken,
-            sigma=config.sigma,  # type: ignore[arg-type]
-        )
-        return given.decode(x_0[0].float().cpu().numpy())
-
-    def _tensor(self, channels: NDArray[np.float32]) -> Tensor:
-        return torch.from_numpy(channels)[None].to(self._device)
-
-    def _row(
+    def _on_device(
         self,
         item: WorkItem,
-        donor: dict[str, Any],
-        volume: Volume,
-        given: ModelInput,
-        path: str,
-    ) -> dict[str, Any]:
-        settings = self._settings
-        window = self._preprocessing.hu_window
-        quality = assess(volume.ct, given.reference_hu, volume.layout, given.drawn, given.scale)
-        nodules = measure_nodules(volume.layout, volume.affine)
-        return {
-            "kind": "synthetic",
-            "work_id": item.work_id,
-            "split": "train",
-            "patient_id": item.patient_id,
-            "case_id": item.case_id,
-            "layout_id": item.layout_id,
-            "layout_origin": item.layout_origin,
-            "image_uri": path,
-            "layout_uri": f"{path}/labels/layout",
-            "shape": donor["shape"],
-            "spacing_mm": donor["spacing_mm"],
-            "affine": donor["affine"],
-            "image_sha256": sha256_of_voxels(volume.ct),
-            "layout_sha256": sha256_of_voxels(volume.layout),
-            "reference_sha256": donor["image_sha256"],
-            "plan_index": item.plan_index,
-            "seed_index": item.seed_index,
-            "seed": item.seed,
-            "model_digest": settings.model_digest,
-            "sampler": settings.config.sampler_taken,
-            "steps": settings.steps,
-            "hu_window": list(window) if window else None,
-            "nodules": [nodule.as_row() for nodule in nodules],
-            **quality.as_columns(),
-        }
+        attempt: Attempt,
+        sample: Callable[[], NDArray[np.int16]],
+        clock: _Clock,
+    ) -> NDArray[np.int16]:
+        def take_turn() -> NDArray[np.int16]:
+            start = time.monotonic()
+            try:
+                return self._within_limit(attempt, partial(_with_room, item, sample))
+            finally:
+                clock.device += time.monotonic() - start
+
+        return self._device.submit(take_turn).result()
+
+    def _within_limit(self, attempt: Attempt, step: Callable[[], ResultT]) -> ResultT:
+        """Take a step of an item; the time that it waits for the device does not count."""
+        seconds = self._settings.config.max_seconds
+
+        def tell() -> None:
+            self._lake.attempts.end(attempt, f"a step of it ran longer than {seconds:g} s")
+
+        with time_limit(seconds, tell):
+            return step()
+
+    def _write(self, item: WorkItem, path: str, prepared: Prepared, draw: _Draw) -> None:
+        volume = Volume(ct=draw.hu, layout=prepared.layout, affine=prepared.affine)
+        write_volume(self._lake.storage, path, volume, kind="synthetic", work_id=item.work_id)
 
     def _fail(self, item: WorkItem, error: Exception) -> str:
-        retriable = not isinstance(error, FactoryError)
+        # Memory gets free, and tokens that expired are renewed.
+        passing = isinstance(error, DeviceMemoryError | AccessError)
+        retriable = passing or not isinstance(error, FactoryError)
         problem = as_case_error(item.case_id, error)
         try:
             return self._give_up(item, problem, retriable=retriable)
@@ -266,34 +221,53 @@ class Sampler:
         return str(error)
 
 
-def _noise(seed: int) -> Callable[[tuple[int, ...]], Tensor]:
-    """Return the only source of an item's noise: the CPU's generator, float32, in call order."""
-    generator = torch.Generator().manual_seed(seed)
-    return lambda shape: torch.randn(shape, generator=generator)
+def _verdict_on(item: WorkItem, died: Sequence[Attempt], max_attempts: int) -> CaseError | None:
+    """Return why an item is to be given up for the attempts that died, or None."""
+    if len(died) < max_attempts:
+        return None
+    lost = _lost_nodes()
+    blamed = sum(item_is_to_blame(attempt, lost) for attempt in died)
+    if blamed < max_attempts and len(died) < _DEATHS_A_BLAME * max_attempts:
+        return None
+    told = sorted({attempt.ended for attempt in died} - {""})
+    return CaseError(
+        item.case_id,
+        f"work item {item.work_id} ended its process {len(died)} times"
+        f"{f' ({told[0]})' if told else ''}; expected a volume. Give the actor more "
+        f"{'time (max_seconds of [generate])' if told else 'memory'} and run again, or leave the case "
+        "out.",
+    )
 
 
-def _device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+def _with_room(item: WorkItem, sample: Callable[[], NDArray[np.int16]]) -> NDArray[np.int16]:
+    """Sample, and once more with an empty cache where the device has run out of memory."""
+    try:
+        return sample()
+    except torch.OutOfMemoryError:
+        pass
+    # Outside the handler, whose traceback would keep the tensors.
+    gc.collect()
+    torch.cuda.empty_cache()
+    try:
+        return sample()
+    except torch.OutOfMemoryError as error:
+        raise DeviceMemoryError(
+            item.case_id,
+            f"the device ran out of memory twice, then with an empty cache ({error}); expected room for "
+            "one volume. Take --precision bfloat16, fewer actors a GPU, or a GPU with more memory.",
+        ) from error
 
 
-def _environment(device: torch.device, config: GenerateConfig) -> str:
-    """Return what can move the last bit of a voxel without being part of the plan."""
-    parts = [f"torch {torch.__version__}", _device_name(device), attention_backend()]
-    if config.compiled:
-        parts.append("compiled")
-    if device.type == "cuda":
-        parts += [
-            f"cuda {torch.version.cuda}",
-            f"cudnn {torch.backends.cudnn.version()}",  # type: ignore[no-untyped-call]
-            f"tf32 {torch.backends.cudnn.allow_tf32}",
-        ]
-    else:
-        parts.append(f"threads {config.num_threads}")
-    return ", ".join(parts)
+def _node_id() -> str:
+    return str(_ray().get_runtime_context().get_node_id()) if _ray() else ""
 
 
-def _make_deterministic() -> None:
-    """Choose kernels by name and not by the clock: the same item, the same voxels."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.backends.cudnn.benchmark = False
-    torch.backends.cudnn.deterministic = True
+def _lost_nodes() -> set[str]:
+    """Return the nodes that have left the cluster."""
+    return {node["NodeID"] for node in _ray().nodes() if not node["Alive"]} if _ray() else set()
+
+
+def _ray() -> Any:
+    """Return Ray where it runs this process; tests and notebooks may do without."""
+    ray = sys.modules.get("ray")
+    return ray if ray is not None and ray.is_initialized() else None

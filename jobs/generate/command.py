@@ -38,7 +38,7 @@ def command(
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="LAKE", help="Lake to make or go on with. [lake]")
+        str | None, typer.Option(metavar="LAKE", help="Lake to make, go on with or extend. [lake]")
     ] = None,
     recipe: options.Recipe = None,
     sampler: Annotated[
@@ -77,19 +77,32 @@ def command(
         ),
     ] = None,
     actors: Annotated[
-        int | None,
-        typer.Option(metavar="N", min=1, help="Sampler actors. [one a GPU, or one a CPU]"),
+        str | None,
+        typer.Option(
+            metavar="N|MIN:MAX",
+            help="Sampler actors; with 1:8, as many as the queue needs. [one a GPU, or one a CPU]",
+        ),
     ] = None,
+    num_gpus_per_actor: Annotated[
+        float, typer.Option(metavar="G", help="A whole number, or a share of a GPU, as 0.5.")
+    ] = 1.0,
     device: options.DeviceOption = options.Device.auto,
     retry_quarantined: Annotated[
-        bool, typer.Option("--retry-quarantined", help="Try again what was given up.")
+        bool, typer.Option("--retry-quarantined", help="Try again all that was given up.")
     ] = False,
+    retry_class: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CLASS", help="Try again what was given up with this error, as CaseError."
+        ),
+    ] = None,
     ray_address: options.RayAddress = None,
 ) -> None:
     """Draw synthetic CTs into a lake, with a mixed manifest.
 
     Exactly one of --ratio, --extra and --count says how many. Killed at any
-    time, the same command goes on where it was and ends with the same set.
+    time, the same command goes on where it was and ends with the same set;
+    asked for more, it extends the lake.
     Nothing need be trained: a model ships for cases of the demo recipe.
 
     \b
@@ -97,11 +110,12 @@ def command(
         factory generate --cases cases --model demo --out lake --ratio 0.25
     """
     from jobs.console import give, say
+    from jobs.generate.actors import parse_num_actors
     from jobs.generate.config import GenerateConfig
-    from jobs.generate.job import generate
+    from jobs.generate.job import EVERY_CLASS, generate
     from jobs.generate.model import find_model
     from jobs.recipe import load_recipe
-    from jobs.workspace import path_of
+    from jobs.workspace import place_of
 
     config = load_recipe(options.recipe_name(recipe)).table(
         "generate",
@@ -112,16 +126,17 @@ def command(
         compiled=compiled,
     )
     result = generate(
-        path_of("cases", cases),
+        place_of("cases", cases),
         find_model(model),
-        path_of("lake", out),
+        place_of("lake", out),
         options.amount(ratio, extra, count),
         config,
         seed=seed,
         nodules=nodules,
-        actors=actors,
+        actors=parse_num_actors(actors),
+        num_gpus_per_actor=num_gpus_per_actor,
         device=device.value,
-        retry_quarantined=retry_quarantined,
+        retry_quarantined=retry_class or (EVERY_CLASS if retry_quarantined else None),
         ray_address=ray_address,
     )
     say(

@@ -1,8 +1,10 @@
 """Settings of the `generate` job."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from factory.nodules.place import PlacementConfig
+from factory.quality.limits import QualityLimits
 
 SAMPLERS = ("ddpm", "ddim", "dpmpp_2m")
 """Those of `models.solvers`; named here so that `--help` need not load torch."""
@@ -56,8 +58,25 @@ class GenerateConfig:
     max_attempts: int = 3
     """Attempts that may die without a trace, in one run, before an item is given up."""
 
+    max_seconds: float = 0.0
+    """Longest that reading, drawing or writing an item may take before its process is ended and it
+    is tried again; 0 means no limit."""
+
+    max_redraws: int = 0
+    """Draws more, each with another seed, of an item whose volume quality control rejects."""
+
+    rehearsal: bool = False
+    """Write noise in place of what the network would draw, to try out a cluster and its storage.
+    The volumes are rejected, and enter no mix."""
+
+    rehearsal_seconds: float = 0.0
+    """What a rehearsal takes for an item's time on the device."""
+
     placement: PlacementConfig = field(default_factory=PlacementConfig)
     """Nodules for cases that have none of their own."""
+
+    quality: QualityLimits = field(default_factory=QualityLimits)
+    """What quality control accepts of a volume."""
 
     def __post_init__(self) -> None:
         for name, known in _CHOICES.items():
@@ -67,6 +86,9 @@ class GenerateConfig:
             raise ValueError(f"steps is {self.steps}; it must be at least 1, or 0 for all")
         if self.num_threads < 1 or self.max_attempts < 1:
             raise ValueError("num_threads and max_attempts must be at least 1")
+        for name in ("max_seconds", "max_redraws", "rehearsal_seconds"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 0")
         if self.variant == "authors":
             self._check_authors()
 
@@ -96,8 +118,18 @@ class GenerateConfig:
         """Whether the predicted clean volume is clamped."""
         return self.clip_x0 or self.sampler != "ddpm"
 
+    def as_asked(self) -> dict[str, Any]:
+        """Return what changes voxels and is not the usual: ids of earlier releases stay as they are."""
+        asked: dict[str, Any] = {"rehearsal": True} if self.rehearsal else {}
+        if self.max_redraws:
+            # What is rejected says which volume of several is kept.
+            asked |= {"max_redraws": self.max_redraws, "quality": asdict(self.quality)}
+        return asked
+
     @property
     def sampler_taken(self) -> str:
         """Sampler, with the variant and the precision where they are not the usual ones."""
+        if self.rehearsal:
+            return "rehearsal"
         variant = " authors" if self.variant == "authors" else ""
         return f"{self.sampler}{variant}{' bfloat16' if self.precision == 'bfloat16' else ''}"

@@ -6,75 +6,75 @@ publish    plan ⟕ commits ⟕ quarantine --> manifest.parquet, quarantine.parq
 """
 
 import uuid
-from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
-from factory.errors import StoreError, UsageError
-from factory.lake import PLAN, Lake
+from factory.errors import UsageError
+from factory.lake import Lake
 from factory.nodules.bank import embedded_bank, load_bank
 from jobs.amount import Amount
-from jobs.cases import CaseStore, open_case_store
-from jobs.claims import differences
+from jobs.cases import open_case_store
 from jobs.cluster import Cluster, connect
 from jobs.console import say
-from jobs.generate.actor import SamplerSettings
+from jobs.generate.actors import NumActors, check_gpus_per_actor, pool_for
+from jobs.generate.claim import check_claim, claim_for, write_claim, write_plan
 from jobs.generate.config import GenerateConfig
 from jobs.generate.model import open_model
-from jobs.generate.plan import PlanSettings, WorkItem, plan_id, plan_items, plan_rows
+from jobs.generate.plan import PlanSettings, WorkItem, plan_items
 from jobs.generate.pool import run_pool
 from jobs.generate.publish import GenerateResult, publish
-from manifests.errors import ManifestError
-from manifests.read import read_table
-from manifests.schema import PLAN_SCHEMA
-from manifests.write import write_table
+from jobs.generate.tally import tally
+from jobs.generate.volume_sampler import SamplerSettings
 from models.card import ModelCard
 from models.engine import computes_in_bfloat16
 
-FORMAT = 1
+EVERY_CLASS = "all"
+"""Value of `--retry-quarantined` that names no class of error."""
 
 
 def generate(
-    cases: Path,
-    model: Path,
-    out: Path,
+    cases: str | Path,
+    model: str | Path,
+    out: str | Path,
     amount: Amount,
     config: GenerateConfig,
     *,
     seed: int = 0,
     nodules: Path | None = None,
-    actors: int | None = None,
+    actors: NumActors | None = None,
+    num_gpus_per_actor: float = 1.0,
     device: str = "auto",
-    retry_quarantined: bool = False,
+    retry_quarantined: str | None = None,
     ray_address: str | None = None,
 ) -> GenerateResult:
     """Draw synthetic volumes of the training cases into a lake; run again, it goes on.
 
     Args:
-        cases: Case store.
+        cases: Case store, a path or an fsspec URL.
         model: Run of `factory train`, or a checkpoint folder.
-        out: Lake, made or gone on with.
+        out: Lake, made, gone on with, or extended where more is asked for.
         amount: How many volumes.
         config: How.
         seed: Run seed; another seed draws other volumes of the same cases.
         nodules: Bank of nodule shapes for cases that have none; None takes the embedded one.
         actors: Sampler actors; None takes one a GPU, or one a thread's CPUs.
+        num_gpus_per_actor: A whole number, or a share such as 0.5.
         device: `auto`, `cpu` or `cuda`.
-        retry_quarantined: Try again what was given up.
+        retry_quarantined: Class of error, as in `quarantine.parquet`, whose items are tried again,
+            or `all`.
         ray_address: Cluster to join; None starts one.
 
     Raises:
         FactoryError: The plan cannot be made, the lake holds another one, or nothing was left.
     """
+    check_gpus_per_actor(num_gpus_per_actor)
     store = open_case_store(cases)
     checkpoint, card = open_model(model, store)
     shared = _shared(card, config, nodules, seed)
     items = plan_items(store.training_rows(), shared, amount.of(len(store.training_rows())))
-    lake = Lake(out)
-    claim = _claim_for(items, shared, store, amount)
-    _check(lake.identity(), claim, lake)
-    todo = _todo(lake, items, retry_quarantined=retry_quarantined)
+    lake, bank = Lake(out), str(nodules.resolve()) if nodules else ""
+    claim = claim_for(items, shared, store, amount, model=str(checkpoint), nodules=bank)
+    check_claim(lake, claim, items)
+    todo = _todo(lake, items, retry_quarantined)
     if todo:
         with connect(ray_address) as cluster:
             settings = SamplerSettings(
@@ -82,17 +82,31 @@ def generate(
                 cases_url=store.url,
                 model=str(checkpoint),
                 model_digest=card.digest,
-                nodules=str(nodules.resolve()) if nodules else "",
+                nodules=bank,
                 steps=shared.steps,
                 seed=seed,
                 config=config,
                 device=_device(cluster, device, config),
                 run_id=uuid.uuid4().hex,
             )
-            _write_plan(lake, claim, items)
-            run_pool(cluster, settings, todo, store, actors)
-    _write_plan(lake, claim, items)
-    return publish(lake, items, store)
+            use_gpu = settings.device == "cuda"
+            pool = pool_for(
+                cluster, config, actors, len(todo), use_gpu=use_gpu, num_gpus=num_gpus_per_actor
+            )
+            write_claim(lake, claim, items)
+            say(f"generate: {pool}")
+            given_up = len(lake.quarantined_ids())
+            with tally(
+                lake,
+                run_id=settings.run_id,
+                planned=len(items),
+                todo=len(todo),
+                quarantined=given_up,
+            ) as counted:
+                run_pool(settings, todo, store, pool, counted)
+    else:
+        write_claim(lake, claim, items)
+    return publish(lake, write_plan(lake, items), store)
 
 
 def _device(cluster: Cluster, asked: str, config: GenerateConfig) -> str:
@@ -130,68 +144,24 @@ def _shared(
     )
 
 
-def _claim_for(
-    items: list[WorkItem], shared: PlanSettings, store: CaseStore, amount: Amount
-) -> dict[str, Any]:
-    """Return what `dataset.json` says of a lake with this plan."""
-    return {
-        "kind": "lake",
-        "format": FORMAT,
-        "plan_id": plan_id(items),
-        "planned": len(items),
-        "asked": amount.given(),
-        "settings": {
-            **shared.as_json(),
-            "bank": shared.bank_digest,
-            "placement": asdict(shared.config.placement),
-        },
-        "cases": store.url,
-        "versions": {name: version(name) for name in ("ct-factory", "torch", "ray", "zarr")},
-    }
-
-
-def _check(found: dict[str, Any] | None, claim: dict[str, Any], lake: Lake) -> None:
-    """Refuse a lake that holds another plan."""
-    if found is None or found.get("plan_id") == claim["plan_id"]:
-        return
-    compared = ("kind", "planned", "settings")
-    was, now = ({key: side.get(key) for key in compared} for side in (found, claim))
-    changed = "; ".join(differences(was, now)) or "of other cases"
-    raise StoreError(
-        f"lake {lake.url}: holds another plan ({changed}); expected the same cases, model, recipe and "
-        "amount. Choose another --out, or repeat what the lake was made with."
-    )
-
-
-def _write_plan(lake: Lake, claim: dict[str, Any], items: list[WorkItem]) -> None:
-    """Write identity and plan unless they are there; of two drivers, one writes the identity."""
-    _check(lake.claim(claim), claim, lake)
-    if not _plan_stands(lake, items):
-        import pyarrow as pa
-
-        table = pa.Table.from_pylist(plan_rows(items), schema=PLAN_SCHEMA)
-        write_table(table, lake.storage.child(PLAN))
-
-
-def _plan_stands(lake: Lake, items: list[WorkItem]) -> bool:
-    try:
-        found = read_table(lake.storage.child(PLAN), PLAN_SCHEMA)["work_id"].to_pylist()
-    except ManifestError:
-        return False
-    return bool(found == [item.work_id for item in items])
-
-
-def _todo(lake: Lake, items: list[WorkItem], *, retry_quarantined: bool) -> list[WorkItem]:
+def _todo(lake: Lake, items: list[WorkItem], retry_quarantined: str | None) -> list[WorkItem]:
     """Return the items to draw: those that are not committed, nor given up for good.
 
     What a full disk, a killed actor or a bug gave up is tried again by itself.
     """
+    records = lake.quarantined()
     again = [
         record["item_id"]
-        for record in lake.quarantined()
-        if retry_quarantined or record["retriable"]
+        for record in records
+        if record["retriable"] or retry_quarantined in (EVERY_CLASS, record["error_class"])
     ]
     lake.release(again)
+    if retry_quarantined and not again:
+        classes = sorted({record["error_class"] for record in records})
+        say(
+            f"warning: --retry-quarantined {retry_quarantined}: found "
+            f"{', '.join(classes) or 'nothing in quarantine'}; nothing is tried again"
+        )
     committed, given_up = lake.committed_ids(), lake.quarantined_ids()
     todo = [item for item in items if item.work_id not in committed | given_up]
     if len(todo) < len(items):

@@ -1,6 +1,6 @@
 """Which model draws, and whether the cases are what it was trained on.
 
---model, or the run, or what ships --find_model--> folder --open_model--> checkpoint, card
+--model, or the run, or what ships --find_model--> folder or URL --open_model--> checkpoint, card
 """
 
 from dataclasses import asdict
@@ -9,14 +9,16 @@ from pathlib import Path
 from factory.errors import ModelError
 from factory.ingest.prepare import IngestConfig
 from factory.preprocessing import Preprocessing
+from factory.storage import Storage
 from jobs.cases import CaseStore
 from jobs.claims import differences
 from jobs.console import say
+from jobs.generate.fetch import load_model
 from jobs.recipe import DEFAULT_RECIPE, load_recipe
 from jobs.train.run_folder import RUN_FILE
-from jobs.workspace import is_named, path_of
+from jobs.workspace import is_named, path_of, place_of
+from manifests.read import is_url
 from models.card import CARD_NAME, ModelCard
-from models.checkpoint import load_checkpoint
 from models.weights import NAMES, shipped
 
 DEFAULT_MODEL = "demo"
@@ -26,13 +28,14 @@ _INGEST_RECIPES = (DEFAULT_RECIPE, "paper", "published")
 """Those that cases for a model may come from, the likeliest first."""
 
 
-def find_model(given: str | None) -> Path:
+def find_model(given: str | None) -> str:
     """Return the model that a flag names, else the workspace's run, else the one that ships.
 
     What is taken where no flag says so is told to people.
 
     Args:
-        given: A run, a checkpoint, or the name of a model that ships; None for no flag.
+        given: A run or a checkpoint, by path or URL, or the name of a model that ships; None for no
+            flag.
 
     Raises:
         ModelError: No flag, and a run without a model that somebody counts on: it is named in
@@ -41,11 +44,11 @@ def find_model(given: str | None) -> Path:
     if given in NAMES:
         return _shipped(given)
     if given is not None:
-        return path_of("model", Path(given))
+        return place_of("model", given)
     run = path_of("run", None)
     if _folder(run) is not None:
         say(f"generate: taking the model in {run}/, the run of this workspace")
-        return run
+        return str(run)
     if is_named("run") or (run / RUN_FILE).exists():
         raise ModelError(
             f"run {run}: found no model in it; expected one, for its training has begun or factory.toml "
@@ -53,30 +56,37 @@ def find_model(given: str | None) -> Path:
             f"{DEFAULT_MODEL}."
         )
     say(f"generate: no model in {run}/; taking the one that ships, {DEFAULT_MODEL}")
-    return shipped(DEFAULT_MODEL)
+    return str(shipped(DEFAULT_MODEL))
 
 
-def open_model(model: Path, store: CaseStore) -> tuple[Path, ModelCard]:
+def open_model(model: str | Path, store: CaseStore) -> tuple[str, ModelCard]:
     """Return the checkpoint in a run or a folder, read once, and its card.
+
+    Args:
+        model: Path or URL of a run or of a checkpoint.
+        store: Case store that it is to draw from.
+
+    Returns:
+        Path or URL of the checkpoint, for `load_model` on any node, and its card.
 
     Raises:
         ModelError: There is none, or the cases are not as it was trained on.
         CheckpointError: It is torn.
     """
-    checkpoint = _folder(model)
+    checkpoint = _checkpoint_url(str(model)) if is_url(str(model)) else _folder(Path(model))
     if checkpoint is None:
         raise ModelError(
-            f"model {model}: found no {CARD_NAME} there or in {model / 'model'}; expected a run of "
+            f"model {model}: found no {CARD_NAME} there or in {str(model).rstrip('/')}/model; expected a run of "
             "`factory train` that reached its last step, a checkpoint, or the name of a model that "
             f"ships: {', '.join(NAMES)}. Train first, or name another with --model."
         )
     # Weights that are torn are better found here than by every actor.
-    card = load_checkpoint(checkpoint).card
+    card = load_model(str(checkpoint)).card
     check_fit(model, card, store)
-    return checkpoint, card
+    return str(checkpoint), card
 
 
-def check_fit(model: Path, card: ModelCard, store: CaseStore) -> None:
+def check_fit(model: str | Path, card: ModelCard, store: CaseStore) -> None:
     """Refuse cases that the model would be fed otherwise than it was trained on.
 
     Raises:
@@ -105,10 +115,18 @@ def check_fit(model: Path, card: ModelCard, store: CaseStore) -> None:
         )
 
 
-def _shipped(name: str) -> Path:
+def _shipped(name: str) -> str:
     if Path(name).exists():
         say(f"generate: {name} is the model that ships; the folder is --model ./{name}")
-    return shipped(name)
+    return str(shipped(name))
+
+
+def _checkpoint_url(model: str) -> str | None:
+    """As `_folder`, of a URL."""
+    storage = Storage(model)
+    folders = ("", "model/")
+    inside = next((name for name in folders if storage.exists(f"{name}{CARD_NAME}")), None)
+    return None if inside is None else storage.child(inside).rstrip("/")
 
 
 def _folder(model: Path) -> Path | None:
@@ -117,9 +135,9 @@ def _folder(model: Path) -> Path | None:
     return folder if folder.exists() else None
 
 
-def _name(model: Path) -> str:
-    """Return what people call a model: its path, or its name if it ships."""
-    return next((name for name in NAMES if shipped(name) == model), str(model))
+def _name(model: str | Path) -> str:
+    """Return what people call a model: its path or URL, or its name if it ships."""
+    return next((name for name in NAMES if str(shipped(name)) == str(model)), str(model))
 
 
 def _ingest_anew(fed: Preprocessing, grid: int) -> str:

@@ -7,14 +7,18 @@ that changes one of its voxels.
 """
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from factory.digests import digest_json
 from factory.nodules.place import placement_digest
 from jobs.cases import digest_of
 from jobs.generate.config import GenerateConfig
+from manifests.schema import PLAN_SCHEMA
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 ALGORITHM = 2
 """Part of every work id; raise it when a change of the code moves a voxel."""
@@ -47,6 +51,7 @@ class PlanSettings:
             "precision": self.config.precision,
             "compiled": self.config.compiled,
             "seed": self.seed,
+            **self.config.as_asked(),
         }
 
 
@@ -89,7 +94,14 @@ def layout_seed(run_seed: int, case_id: str, seed_index: int) -> int:
     return int(_hash("layout", str(run_seed), case_id, str(seed_index))[:16], 16) >> 1
 
 
-def plan_id(items: list[WorkItem]) -> str:
+def redraw_seed(item: WorkItem, redraws: int) -> int:
+    """Return the 63-bit seed of an item's draw after `redraws` that quality control rejected."""
+    if not redraws:
+        return item.seed
+    return int(_hash("redraw", item.work_id, str(redraws))[:16], 16) >> 1
+
+
+def plan_id(items: Sequence[WorkItem]) -> str:
     """Return the digest of which items a plan has."""
     return digest_json([item.work_id for item in items])
 
@@ -125,9 +137,12 @@ def _item(
     )
 
 
-def plan_rows(items: list[WorkItem]) -> list[dict[str, Any]]:
+def plan_table(items: Sequence[WorkItem]) -> "pa.Table":
     """Return the rows of `plan.parquet`."""
-    return [asdict(item) for item in items]
+    import pyarrow as pa
+
+    columns = {name: [getattr(item, name) for item in items] for name in PLAN_SCHEMA.names}
+    return pa.table(columns, schema=PLAN_SCHEMA)
 
 
 def _hash(*parts: str) -> str:

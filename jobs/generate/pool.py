@@ -1,81 +1,48 @@
 """The pool of sampler actors, and the items that stream through it.
 
-items --from_items, a row a block--> ActorPool[Sampler] --iter_rows--> small rows, as they end
+waves of items --from_items, a row a block--> ActorPool[Sampler] --iter_rows--> small rows, as they end
 """
 
 import json
 import logging
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from factory.errors import ClusterError
 from jobs.cases import CaseStore
-from jobs.cluster import Cluster
-from jobs.console import progress, say
-from jobs.generate.actor import Sampler, SamplerSettings
-from jobs.generate.config import GenerateConfig
+from jobs.generate.actor import Sampler
+from jobs.generate.actors import Pool
 from jobs.generate.plan import WorkItem
+from jobs.generate.tally import Tally
+from jobs.generate.volume_sampler import SamplerSettings
 
+WAVE = 10_000
+"""Items that Ray holds at once: its queue, and the driver's memory, end there."""
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Pool:
-    """Size of the pool, and what each actor reserves."""
-
-    size: int
-    num_cpus: float
-    num_gpus: int
+_CALLS_AT_ONCE = 2
+"""Of an actor: one item is on the device while another is read or written."""
 
 
 def run_pool(
-    cluster: Cluster,
-    settings: SamplerSettings,
-    todo: list[WorkItem],
-    store: CaseStore,
-    actors: int | None,
+    settings: SamplerSettings, todo: Sequence[WorkItem], store: CaseStore, pool: Pool, tally: Tally
 ) -> None:
     """Draw items until each one is committed or quarantined.
 
     Args:
-        cluster: Where.
         settings: What an actor is built from.
         todo: Items that are neither yet.
         store: Case store of the donors.
-        actors: Size of the pool; None takes one a GPU, or as many as the CPUs hold.
+        pool: Its size.
+        tally: Told of every item.
     """
-    pool = pool_for(cluster, settings.config, actors, len(todo), use_gpu=settings.device == "cuda")
-    say(f"generate: {pool.size} sampler actors, one {'GPU' if pool.num_gpus else 'CPU'} each")
-    quarantined = 0
-    with progress("generate", len(todo)) as tracker:
-        for done, row in enumerate(stream(settings, todo, store, pool), start=1):
-            if not row["committed"]:
-                quarantined += 1
-                say(f"quarantined: {row['problem']}")
-            tracker.update(done, f"{quarantined} quarantined")
-
-
-def pool_for(
-    cluster: Cluster,
-    config: GenerateConfig,
-    actors: int | None,
-    num_items: int,
-    *,
-    use_gpu: bool,
-) -> Pool:
-    """Return the pool for a number of items: all of it fits at once, for Ray waits otherwise."""
-    if use_gpu:
-        size = min(actors or int(cluster.num_gpus), num_items)
-        if size > cluster.num_gpus:
-            size = int(cluster.num_gpus)
-            say(f"warning: --actors {actors}, but the cluster has {size} GPUs; one actor takes one")
-        return Pool(size=size, num_cpus=1, num_gpus=1)
-    size = min(actors or max(1, int(cluster.num_cpus) // config.num_threads), num_items)
-    share = min(float(config.num_threads), cluster.num_cpus / size)
-    return Pool(size=size, num_cpus=int(share * 100) / 100, num_gpus=0)
+    for start in range(0, len(todo), WAVE):
+        for row in stream(settings, todo[start : start + WAVE], store, pool):
+            tally.take(row)
 
 
 def stream(
-    settings: SamplerSettings, todo: list[WorkItem], store: CaseStore, pool: Pool
+    settings: SamplerSettings, todo: Sequence[WorkItem], store: CaseStore, pool: Pool
 ) -> Iterator[dict[str, Any]]:
     """Stream items through the pool; yields the row of `Sampler.draw` as each one ends."""
     import ray.data
@@ -95,7 +62,13 @@ def stream(
         Sampler,
         batch_size=1,
         fn_constructor_args=(settings,),
-        compute=ray.data.ActorPoolStrategy(size=pool.size),
+        # How many tasks wait at an actor is left to Ray: with fewer the pool would never grow.
+        compute=ray.data.ActorPoolStrategy(
+            min_size=min(pool.min_size, len(items)),
+            max_size=min(pool.max_size, len(items)),
+            max_concurrent_calls_per_actor=_CALLS_AT_ONCE,
+            enable_true_multi_threading=True,
+        ),
         num_cpus=pool.num_cpus,
         num_gpus=pool.num_gpus,
     )
@@ -118,7 +91,7 @@ def told_by(error: Exception) -> str:
     return next(filter(None, told), "no reason given")[-300:]
 
 
-def contents(todo: list[WorkItem], store: CaseStore) -> Iterator[dict[str, Any]]:
+def contents(todo: Sequence[WorkItem], store: CaseStore) -> Iterator[dict[str, Any]]:
     """Yield what `Sampler.draw` takes: an item, and what it needs of its donor's row."""
     donors = {row["case_id"]: donor(row) for row in store.training_rows()}
     for item in todo:

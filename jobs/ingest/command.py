@@ -13,7 +13,8 @@ def command(
         Path, typer.Argument(metavar="SOURCE", help="Folder of NIfTI scans, searched to any depth.")
     ],
     out: Annotated[
-        Path | None, typer.Option(metavar="CASES", help="Case store to make or extend. [cases]")
+        options.Place | None,
+        typer.Option(metavar="CASES", help="Case store to make or extend. [cases]"),
     ] = None,
     grid: Annotated[
         int | None,
@@ -50,12 +51,12 @@ def command(
     from jobs.console import give, say
     from jobs.ingest.job import ingest
     from jobs.recipe import load_recipe
-    from jobs.workspace import path_of
+    from jobs.workspace import path_of, place_of
 
     config = load_recipe(options.recipe_name(recipe)).table("ingest", IngestConfig, grid=grid)
     result = ingest(
-        source,
-        path_of("cases", out),
+        path_of("source", source),
+        place_of("cases", out),
         config,
         patients=patients,
         split=options.parse_split(split),
@@ -73,7 +74,7 @@ def command(
     give(result.manifest)
 
 
-def _next(recipe: str | None, grid: int | None, out: Path | None) -> str:
+def _next(recipe: str | None, grid: int | None, out: options.Place | None) -> str:
     from jobs.recipe import DEFAULT_RECIPE
 
     cases = f" --cases {out}" if out else ""

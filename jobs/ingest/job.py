@@ -46,7 +46,7 @@ class IngestResult:
 
 def ingest(
     source: Path,
-    out: Path,
+    out: str | Path,
     config: IngestConfig,
     *,
     patients: Path | None = None,
@@ -59,7 +59,7 @@ def ingest(
 
     Args:
         source: Folder of NIfTI files in a layout that `find_cases` knows.
-        out: Case store, made or extended.
+        out: Case store, a path or a URL, made or extended.
         config: Grid and field of view; one store has one.
         patients: CSV of the patient of each case.
         split: Shares of train, val and test; those of the store, or 80/10/10.
@@ -202,7 +202,7 @@ def _publish(lake: Lake, split: SplitFractions) -> int:
         lake.storage.child(MANIFEST),
     )
     # Last: until then the manifest of an earlier run may name what is swept.
-    lake.sweep([row["case_id"] for row in rows])
+    lake.sweep({row["case_id"]: row["image_uri"] for row in rows})
     return len(rows)
 
 

@@ -67,7 +67,7 @@ def _commit(
     prepared: PreparedCase, source: SourceCase, lake: Lake, run_id: str, digest: str
 ) -> None:
     case = prepared.case
-    attempt = lake.start_attempt(case.case_id, run_id)
+    attempt = lake.attempts.start(case.case_id, run_id).attempt
     path = lake.volume_path(case.case_id, attempt)
     volume = Volume(ct=case.ct, layout=case.layout, affine=case.affine)
     write_volume(lake.storage, path, volume, kind="real", case_id=case.case_id)

@@ -9,7 +9,6 @@ RUN/checkpoints/step_00001000/state.pt       what training goes on from
 
 import json
 import math
-import os
 import re
 import shutil
 from collections.abc import Callable, Mapping
@@ -20,6 +19,7 @@ from typing import Any
 import torch
 
 from factory.digests import sha256_of_file
+from models.checkpoint import flush_to_disk
 
 CHECKPOINTS, STATE, RECORD, MODEL = "checkpoints", "state.pt", "state.json", "model"
 
@@ -203,12 +203,3 @@ def _digests(folder: Path) -> dict[str, str]:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, float | int) and math.isfinite(value)
-
-
-def flush_to_disk(path: Path) -> None:
-    """Wait until a file, or the names in a folder, are on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -67,6 +67,7 @@ def command(
                 device=device.value,
                 nodules=nodules,
                 fresh=fresh,
+                ray_address=ray_address,
             )
         )
         return

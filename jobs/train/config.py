@@ -9,7 +9,7 @@ from factory.nodules.graft import GraftConfig
 from models.ddpm import LossKind
 from models.engine import Precision
 from models.schedule import ScheduleConfig
-from models.unet3d import UNet3DConfig
+from models.unet3d_config import UNet3DConfig
 
 _CHANNELS = 3
 _FARTHEST_HU = 32_767

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from typing import Any
@@ -9,8 +10,10 @@ from typing import Any
 import torch
 
 from jobs.cases import CaseStore
+from jobs.cluster import Cluster
 from jobs.train.config import TrainConfig
 from jobs.train.pace import StepTime, free_bytes, step_time
+from jobs.train.workers import NumWorkers, fitting_workers, most_of, room_for_workers
 from models.engine import Precision
 from models.footprint import Footprint, training_footprint
 from models.schedule import NoiseSchedule
@@ -26,8 +29,9 @@ def describe(
     *,
     recipe: str = "",
     device: str = "auto",
-    num_workers: int = 1,
+    num_workers: NumWorkers | None = None,
     steps_done: int = 0,
+    ray_address: str | None = None,
 ) -> str:
     """Return the resolved recipe and what it costs, as text; nothing is written to disk.
 
@@ -38,24 +42,30 @@ def describe(
         store: Cases to train on.
         recipe: What the recipe is called.
         device: `auto`, `cpu` or `cuda`; where this machine has no GPU, its CPU is timed.
-        num_workers: Workers; on a CPU they share its cores.
+        num_workers: As asked for; None takes those that `train` would. On a CPU they share its cores.
         steps_done: Steps that the run has taken already.
+        ray_address: Cluster to train on, which is not asked; None is one of this machine.
+
+    Raises:
+        ClusterError: This machine has not the workers or the device that were asked for.
     """
+    workers = _planned_workers(config, num_workers, device, ray_address)
     wants_gpu = device != "cpu"
     place = torch.device("cuda" if wants_gpu and torch.cuda.is_available() else "cpu")
     network = _network(config)
     weight_bytes = sum(weight.nbytes for weight in network.parameters())
     footprint = _footprint(config)
     # On a CPU workers share the cores: together they are as fast as one.
-    slots = math.ceil(config.batch_size / (1 if place.type == "cpu" else num_workers))
+    slots = math.ceil(config.batch_size / (1 if place.type == "cpu" else workers))
     pace = step_time(config, footprint, place, slots)
     comments = [
         f"{f'Recipe {recipe}' if recipe else 'The recipe'}, resolved. Nothing was written.",
         *_cases(store, config),
         "",
         *_costs(config, sum(weight.numel() for weight in network.parameters()), weight_bytes),
-        *_memory(config, footprint, place, num_workers),
-        *_duration(config, pace, place, num_workers, steps_done),
+        *_memory(config, footprint, place, workers),
+        *_duration(config, pace, place, workers, steps_done),
+        *_assumption(num_workers, workers, ray_address),
     ]
     head = "\n".join(f"# {line}".rstrip() for line in comments)
     return f"{head}\n\n{resolved_toml(config)}"
@@ -64,6 +74,20 @@ def describe(
 def resolved_toml(config: TrainConfig) -> str:
     """Return every setting as TOML; what differs from the default is marked with it."""
     return "\n".join(_table("train", config, TrainConfig()))
+
+
+def _planned_workers(
+    config: TrainConfig, asked: NumWorkers | None, device: str, ray_address: str | None
+) -> int:
+    """Return the most workers that would train, without starting Ray."""
+    if ray_address and asked is not None:
+        return most_of(asked)
+    num_gpus = torch.cuda.device_count()
+    here = Cluster(num_cpus=os.cpu_count() or 1, num_gpus=num_gpus, is_local=True)
+    # What this machine lacks, a cluster that it joins may have.
+    use_gpu = here.use_gpu("auto" if ray_address and device == "cuda" else device)
+    workers = fitting_workers(here, asked, batch_size=config.batch_size, use_gpu=use_gpu)
+    return min(most_of(workers), room_for_workers(here, use_gpu=use_gpu))
 
 
 def _table(name: str, config: Any, defaults: Any) -> Iterator[str]:
@@ -142,14 +166,28 @@ def _memory(
 def _duration(
     config: TrainConfig, pace: StepTime, device: torch.device, num_workers: int, steps_done: int
 ) -> Iterator[str]:
-    workers = "1 worker" if num_workers == 1 else f"{num_workers} workers"
     exchange = "; what they exchange is not counted" if num_workers > 1 else ""
     left = max(0, config.steps - steps_done)
     yield (
-        f"speed: {3600 / pace.seconds:,.0f} steps an hour, {pace.seconds:.3g} s each, with {workers} "
-        f"on {device.type} ({pace.how}{exchange})"
+        f"speed: {3600 / pace.seconds:,.0f} steps an hour, {pace.seconds:.3g} s each, with "
+        f"{_workers(num_workers)} on {device.type} ({pace.how}{exchange})"
     )
     yield f"last step: number {config.steps}, {_span(left * pace.seconds)} from {_start(steps_done)}"
+
+
+def _assumption(asked: NumWorkers | None, workers: int, ray_address: str | None) -> Iterator[str]:
+    """Say what is not known of a cluster that is only named."""
+    if ray_address is None:
+        return
+    assumed = "it has the GPUs of this machine" if asked is None else "there is room for them"
+    yield (
+        f"assumed: the cluster at {ray_address} was not asked; {_workers(workers)}, as if {assumed}. "
+        "Memory and speed are those of this machine."
+    )
+
+
+def _workers(number: int) -> str:
+    return "1 worker" if number == 1 else f"{number} workers"
 
 
 def _start(steps_done: int) -> str:

@@ -21,6 +21,7 @@ from factory.nodules.crops import load_crops
 from factory.nodules.graft import GraftConfig, graft
 from factory.storage import Storage
 from factory.volumes import Volume, read_volume
+from jobs.train.settings import LoopSettings
 
 _CASES_IN_MEMORY = 256
 """6 MiB each at 128^3."""
@@ -172,6 +173,27 @@ class Examples:
             t=t,
             noise=torch.randn(x_start.shape, generator=generator),
         )
+
+
+def examples_of(settings: LoopSettings) -> Examples:
+    """Return the training examples of a run, the same on each worker.
+
+    Raises:
+        ValueError: Grafts are asked for, but no crops are given.
+        StoreError: The crops cannot be read.
+    """
+    config = settings.config
+    return Examples(
+        settings.cases_url,
+        [case.image_path for case in settings.training_cases],
+        window=HuWindow(*config.hu_window),
+        num_diffusion_steps=config.schedule.num_steps,
+        seed=config.seed,
+        batch_size=config.batch_size,
+        augment=config.augment,
+        graft=config.graft,
+        crops_path=settings.crops_path,
+    )
 
 
 def _generator(seed: int, stream: str, *numbers: int) -> torch.Generator:

@@ -10,6 +10,7 @@ from typing import Protocol
 
 import torch
 
+from jobs.train.config import TrainConfig
 from jobs.train.examples import Example
 
 _STEPS_AHEAD = 2
@@ -121,3 +122,25 @@ class Feed:
                 t=example.t.pin_memory(),
                 noise=example.noise.pin_memory(),
             )
+
+
+def feed_of(
+    config: TrainConfig, examples: Source, slots: Sequence[int], *, start: int, device: torch.device
+) -> Feed:
+    """Return the feed of one worker of a run.
+
+    Args:
+        config: The recipe.
+        examples: Where they come from.
+        slots: The worker's slots of each step.
+        start: First step.
+        device: Of the worker's network.
+    """
+    return Feed(
+        examples,
+        slots,
+        start=start,
+        stop=config.steps,
+        num_loaders=config.num_loaders,
+        pin=device.type == "cuda",
+    )

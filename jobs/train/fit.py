@@ -31,7 +31,7 @@ def fit(
     """Train to the last step on a cluster; the run's newest checkpoint is then of that step.
 
     Raises:
-        FactoryError: Workers died too often, or the loss was not finite.
+        FactoryError: Workers died too often, the loss was not finite, or a checkpoint is another's.
         ClusterError: The cluster has not the workers that were asked for.
     """
     from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
@@ -69,11 +69,7 @@ def fit(
     finally:
         shutil.rmtree(run / RAY, ignore_errors=True)
     if stopped:
-        raise FactoryError(
-            f"run {run}: training stopped at {stopped}. Nothing of that step was kept. Lower "
-            "learning_rate, set max_grad_norm, or look at those cases, and train under another --out "
-            "or with --fresh."
-        )
+        raise FactoryError(stopped)
 
 
 def _failed(run: Path, reason: str, config: TrainConfig) -> FactoryError:

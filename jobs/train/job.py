@@ -30,7 +30,7 @@ from jobs.train.run_folder import (
 )
 from jobs.train.settings import LoopSettings, StoredCase
 from jobs.train.watch import last_metrics, watch
-from jobs.train.workers import NumWorkers, check_volumes, most_of
+from jobs.train.workers import NumWorkers, check_volumes
 from models.card import read_model_card
 from models.checkpoint import load_checkpoint
 from models.errors import CheckpointError
@@ -75,10 +75,8 @@ def train(
     Raises:
         FactoryError: The run was asked for differently before, or it failed.
     """
-    store = open_case_store(cases)
     run = run.resolve()
-    settings = _settings(store, run, _fit(config, store), nodules, recipe)
-    check_volumes(num_workers, config.batch_size)
+    _, settings = _prepared(cases, run, config, recipe, num_workers, nodules)
     if fresh and (old := set_aside(run)):
         say(f"train: the earlier run is now {old}; remove it when nothing of it is needed")
     with alone(run):
@@ -97,17 +95,19 @@ def dry_run(
     device: str = "auto",
     nodules: Path | None = None,
     fresh: bool = False,
+    ray_address: str | None = None,
 ) -> str:
     """Return what `train` would do, having refused what it would refuse; writes nothing.
+
+    Arguments are those of `train`. No cluster is started, nor joined.
 
     Raises:
         FactoryError: The run was asked for differently before.
     """
     from jobs.train.dry_run import describe
 
-    store = open_case_store(cases)
-    settings = _settings(store, run, _fit(config, store), nodules, recipe)
-    check_volumes(num_workers, config.batch_size)
+    run = run.resolve()
+    store, settings = _prepared(cases, run, config, recipe, num_workers, nodules)
     if not fresh:
         check_claim(run, settings.asked)
     return describe(
@@ -115,9 +115,25 @@ def dry_run(
         store,
         recipe=recipe,
         device=device,
-        num_workers=most_of(num_workers or 1),
+        num_workers=num_workers,
         steps_done=0 if fresh else newest_step(run),
+        ray_address=ray_address,
     )
+
+
+def _prepared(
+    cases: Path,
+    run: Path,
+    config: TrainConfig,
+    recipe: str,
+    num_workers: NumWorkers | None,
+    nodules: Path | None,
+) -> tuple[CaseStore, LoopSettings]:
+    """Return the cases and what workers are told of them; refuse what no run could be."""
+    store = open_case_store(cases)
+    settings = _settings(store, run, _fit(config, store), nodules, recipe)
+    check_volumes(num_workers, config.batch_size)
+    return store, settings
 
 
 def _fit(config: TrainConfig, store: CaseStore) -> TrainConfig:
@@ -183,7 +199,12 @@ def _finish(
 ) -> None:
     """Take the steps that are missing, and publish the model of the last."""
     steps = settings.config.steps
-    if _is_whole(run / MODEL) and steps_done(run) >= steps:
+    if _is_whole(run / MODEL) and (taken := steps_done(run)) >= steps:
+        if taken > steps:
+            say(
+                f"train: run {run} has taken {taken} steps already, and --steps {steps} takes none back: "
+                f"its model is kept as it is. Ask for more than {taken}, or choose another --out."
+            )
         return
     with only_writer(run):
         newest = newest_whole(run, say)

@@ -10,11 +10,10 @@ from pathlib import Path
 
 import torch
 
-from factory.intensity import HuWindow
+from factory.errors import StoreError
 from jobs.train.checkpoints import Checkpoint, newest_whole, read_checkpoint
-from jobs.train.config import TrainConfig
-from jobs.train.examples import Examples
-from jobs.train.feed import Feed
+from jobs.train.examples import Examples, examples_of
+from jobs.train.feed import feed_of
 from jobs.train.outputs import Outputs
 from jobs.train.preemption import PreemptionNotice
 from jobs.train.run_folder import check_checkpoint, only_writer, warn_in
@@ -45,8 +44,12 @@ def train_loop(loop_config: dict[str, LoopSettings]) -> str | None:
     with ExitStack() as stack:
         if rank == 0:
             stack.enter_context(only_writer(Path(settings.run_dir)))
+        try:
+            checkpoint = _newest_for_all(settings, rank)
+        except StoreError as error:
+            return str(error)
         training = start_training(settings.config, device)
-        if checkpoint := _newest_for_all(settings, rank):
+        if checkpoint:
             training.load_state_dict(checkpoint.state())
         training.parallel = ray.train.torch.prepare_model(
             training.model, parallel_strategy_kwargs=ddp_options(settings.config, world)
@@ -61,15 +64,31 @@ def train_loop(loop_config: dict[str, LoopSettings]) -> str | None:
 
 
 def _newest_for_all(settings: LoopSettings, rank: int) -> Checkpoint | None:
-    """Return the checkpoint that rank 0 found whole, for another might see the folder earlier."""
+    """Return the checkpoint that rank 0 found whole, for another might see the folder earlier.
+
+    Raises:
+        StoreError: It is not this run's; on all workers alike, for none may wait for one that ended.
+    """
     from ray.train.collective import broadcast_from_rank_zero
 
     run = Path(settings.run_dir)
-    found = newest_whole(run, partial(warn_in, run)) if rank == 0 else None
-    if found:
-        check_checkpoint(found, settings.asked)
-    step = broadcast_from_rank_zero(found.step if found else None)
+    found, refusal = _newest(settings) if rank == 0 else (None, None)
+    step, refusal = broadcast_from_rank_zero((found.step if found else None, refusal))
+    if refusal:
+        raise StoreError(refusal)
     return found if rank == 0 or step is None else read_checkpoint(run, step)
+
+
+def _newest(settings: LoopSettings) -> tuple[Checkpoint | None, str | None]:
+    """Return the newest whole checkpoint, and why the run must not go on from it."""
+    run = Path(settings.run_dir)
+    found = newest_whole(run, partial(warn_in, run))
+    try:
+        if found:
+            check_checkpoint(found, settings.asked)
+    except StoreError as error:
+        return found, str(error)
+    return found, None
 
 
 def _train(
@@ -77,10 +96,12 @@ def _train(
 ) -> None:
     config = settings.config
     schedule = NoiseSchedule(config.schedule)
-    examples = _examples(settings)
+    examples = examples_of(settings)
     notice, is_settled = PreemptionNotice(), False
     with ExitStack() as stack:
-        feed = stack.enter_context(_feed(examples, config, training.step, slots, device))
+        feed = stack.enter_context(
+            feed_of(config, examples, slots, start=training.step, device=device)
+        )
         outputs = None
         if slots.start == 0:
             outputs = stack.enter_context(Outputs(settings, training, schedule, world=world))
@@ -102,38 +123,14 @@ def _train(
                 outputs.after_step(taken, seconds=seconds, wait=feed.waited, in_haste=is_leaving)
 
 
-def _examples(settings: LoopSettings) -> Examples:
-    config = settings.config
-    return Examples(
-        settings.cases_url,
-        [case.image_path for case in settings.training_cases],
-        window=HuWindow(*config.hu_window),
-        num_diffusion_steps=config.schedule.num_steps,
-        seed=config.seed,
-        batch_size=config.batch_size,
-        augment=config.augment,
-        graft=config.graft,
-        crops_path=settings.crops_path,
-    )
-
-
-def _feed(
-    examples: Examples, config: TrainConfig, start: int, slots: range, device: torch.device
-) -> Feed:
-    return Feed(
-        examples,
-        slots,
-        start=start,
-        stop=config.steps,
-        num_loaders=config.num_loaders,
-        pin=device.type == "cuda",
-    )
-
-
 def _diverged(
     error: FloatingPointError, settings: LoopSettings, examples: Examples, training: Training
 ) -> str:
     slots = range(settings.config.batch_size)
     indices = [examples.case_index(training.step, slot) for slot in slots]
     cases = ", ".join(settings.training_cases[index].case_id for index in indices)
-    return f"step {training.step + 1}: {error}. The cases of its batch: {cases}"
+    return (
+        f"run {settings.run_dir}: training stopped at step {training.step + 1}: {error}. The cases of "
+        f"its batch: {cases}. Nothing of that step was kept. Lower learning_rate, set max_grad_norm, "
+        "or look at those cases, and train under another --out or with --fresh."
+    )

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any
 
 from jobs.train.run_folder import METRICS
+from models.checkpoint import flush_to_disk
 
 TENSORBOARD = "tensorboard"
 """In a run's folder: TensorBoard's files."""
@@ -139,10 +140,8 @@ def drop_after(metrics: Path, step: int) -> None:
     if after == before:
         return
     aside = metrics.with_name(f".{metrics.name}.unfinished")
-    with aside.open("wb") as file:
-        file.write(after)
-        file.flush()
-        os.fsync(file.fileno())
+    aside.write_bytes(after)
+    flush_to_disk(aside)
     aside.replace(metrics)
 
 

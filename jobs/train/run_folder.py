@@ -26,9 +26,10 @@ from factory.digests import digest_json
 from factory.errors import StoreError
 from jobs.cases import CaseStore, digest_of
 from jobs.claims import differences
-from jobs.train.checkpoints import CHECKPOINTS, MODEL, RNG_POLICY, Checkpoint, flush_to_disk
+from jobs.train.checkpoints import CHECKPOINTS, MODEL, RNG_POLICY, Checkpoint
 from jobs.train.config import NOT_IDENTITY, TrainConfig
 from models.card import read_model_card
+from models.checkpoint import flush_to_disk
 
 RUN_FILE, METRICS, WARNINGS, RAY = "run.json", "metrics.jsonl", "warnings.log", "ray"
 

@@ -61,7 +61,7 @@ def fitting_workers(
     Raises:
         ClusterError: The cluster has fewer GPUs or CPUs than the fewest workers.
     """
-    there = int(cluster.num_gpus if use_gpu else cluster.num_cpus)
+    there = room_for_workers(cluster, use_gpu=use_gpu)
     if asked is None:
         return max(1, min(there, batch_size)) if use_gpu else 1
     fewest = asked if isinstance(asked, int) else asked[0]
@@ -72,6 +72,11 @@ def fitting_workers(
             "--ray-address."
         )
     return asked
+
+
+def room_for_workers(cluster: Cluster, *, use_gpu: bool) -> int:
+    """Return how many workers there is room for, where each takes a GPU, or a CPU."""
+    return int(cluster.num_gpus if use_gpu else cluster.num_cpus)
 
 
 def _flag(asked: NumWorkers) -> str:

@@ -8,7 +8,8 @@ from models.aas import aas_sample
 from models.engine import SamplingEngine
 from models.noise import NoiseAhead
 from models.schedule import NoiseSchedule, ScheduleConfig
-from models.unet3d import UNet3D, UNet3DConfig
+from models.unet3d import UNet3D
+from models.unet3d_config import UNet3DConfig
 
 pytestmark = [
     pytest.mark.gpu,

@@ -10,7 +10,8 @@ from models.ema import Ema
 from models.engine import SamplingEngine
 from models.footprint import Footprint, sampling_footprint, training_footprint
 from models.schedule import NoiseSchedule, ScheduleConfig
-from models.unet3d import UNet3D, UNet3DConfig
+from models.unet3d import UNet3D
+from models.unet3d_config import UNet3DConfig
 
 pytestmark = [
     pytest.mark.gpu,

@@ -8,7 +8,8 @@ from torch.nn import functional as F
 from models.aas import aas_sample
 from models.attention import attention, attention_backend
 from models.schedule import NoiseSchedule, ScheduleConfig
-from models.unet3d import UNet3D, UNet3DConfig
+from models.unet3d import UNet3D
+from models.unet3d_config import UNet3DConfig
 
 pytestmark = [
     pytest.mark.gpu,

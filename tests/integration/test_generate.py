@@ -23,8 +23,10 @@ from factory.lake import MANIFEST, PLAN, QUARANTINE, Lake
 from factory.volumes import read_volume
 from jobs import verify
 from jobs.amount import Amount
+from jobs.generate.actors import NumActors
 from jobs.generate.config import GenerateConfig
-from jobs.generate.job import GenerateResult, generate
+from jobs.generate.job import EVERY_CLASS, generate
+from jobs.generate.publish import GenerateResult
 from jobs.ingest.job import ingest
 from manifests.read import read_manifest, resolve_uri
 
@@ -48,7 +50,7 @@ def cases(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> Path:
 def lake(cases: Path, model_16: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Six volumes, drawn by one actor."""
     path = tmp_path_factory.mktemp("lake") / "lake"
-    draw(cases, model_16, path, Amount(count=6), actors=1)
+    draw(cases, model_16, path, Amount(count=6), actors=NumActors(1, 1))
     return path
 
 
@@ -101,7 +103,7 @@ def test_a_case_without_nodules_gets_some_and_another_keeps_its_own(lake: Path) 
 def test_the_number_of_actors_does_not_change_a_voxel(
     cases: Path, model_16: Path, lake: Path, tmp_path: Path
 ) -> None:
-    draw(cases, model_16, tmp_path / "lake", Amount(count=6), actors=3)
+    draw(cases, model_16, tmp_path / "lake", Amount(count=6), actors=NumActors(3, 3))
 
     assert voxels(tmp_path / "lake") == voxels(lake)
 
@@ -141,8 +143,8 @@ def test_a_finished_lake_is_not_drawn_again(
 
 
 def test_a_lake_of_another_plan_is_refused(cases: Path, model_16: Path, lake: Path) -> None:
-    with pytest.raises(StoreError, match=r"holds another plan \(planned was 6, is 7\)"):
-        draw(cases, model_16, lake, Amount(count=7))
+    with pytest.raises(StoreError, match=r"holds 6 volumes, and 5 are .*: factory mix --count 5\."):
+        draw(cases, model_16, lake, Amount(count=5))
     with pytest.raises(StoreError, match=r"settings\.seed was 0, is 1"):
         draw(cases, model_16, lake, Amount(count=6), seed=1)
 
@@ -174,7 +176,9 @@ def test_a_broken_reference_is_quarantined_and_the_rest_is_drawn(
         + bytes([content[len(content) // 2] ^ 1])
         + bytes(content[len(content) // 2 + 1 :])
     )
-    again = draw(broken, model_16, tmp_path / "lake", Amount(count=6), retry_quarantined=True)
+    again = draw(
+        broken, model_16, tmp_path / "lake", Amount(count=6), retry_quarantined=EVERY_CLASS
+    )
     assert (again.num_synthetic, again.num_quarantined) == (6, 0)
     assert verify.problems(Lake(tmp_path / "lake")) == []
 
@@ -193,23 +197,23 @@ def test_an_item_that_ends_its_actor_each_time_is_given_up(
     from jobs.generate import pool
 
     monkeypatch.setattr(pool, "Sampler", _deadly_sampler(tmp_path / "lake"))
-    result = draw(cases, model_16, tmp_path / "lake", Amount(count=4), actors=2)
+    result = draw(cases, model_16, tmp_path / "lake", Amount(count=4), actors=NumActors(2, 2))
 
     assert (result.num_synthetic, result.num_quarantined) == (3, 1)
     (reason,) = pq.read_table(tmp_path / "lake" / QUARANTINE)["message"].to_pylist()
-    assert "ended its process 3 times; expected a volume" in reason
+    assert "ended its process 4 times; expected a volume" in reason
     assert verify.problems(Lake(tmp_path / "lake")) == []
 
 
 def _deadly_sampler(lake: Path) -> type:
-    """Return a sampler whose process ends when it reads the reference of case p3."""
+    """Return a sampler whose process ends when it draws case p3."""
     from jobs.generate.actor import Sampler
 
     class DeadlySampler(Sampler):
-        def _reference(self, item, donor):  # type: ignore[no-untyped-def]
+        def _draw_and_commit(self, item, *rest):  # type: ignore[no-untyped-def]
             if item.case_id == "p3":
                 os._exit(137)
-            return super()._reference(item, donor)
+            super()._draw_and_commit(item, *rest)
 
     return DeadlySampler
 

@@ -8,11 +8,12 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from manifests.mix import mix, synthetic_count
+from manifests.mix import Source, count_by_diameter, mix, synthetic_count, unite
 from manifests.validate import validate
 from manifests.write import manifest_table
 
 PROFILE = settings(deadline=None, derandomize=True, max_examples=60)
+NODULE = {"label": 1, "center_ras_mm": [0.0] * 3, "volume_mm3": 1.0, "num_voxels": 1}
 SPLITS = st.sampled_from(["train", "train", "train", "val", "test"])
 VERDICTS = st.sampled_from(["accept", "accept", "review", "reject", None])
 
@@ -84,6 +85,64 @@ def test_a_smaller_mix_is_a_subset_of_a_larger_one(table: pa.Table, data: st.Dat
     assert [len(found) for found in ids] == [small, large]
     assert set(ids[0]) <= set(ids[1])
     assert work_ids(mix(table, count=large)) == work_ids(mix(table, count=large))
+
+
+NODULES = st.sampled_from([None, 3.0, 6.0, 9.9, 15.0, 40.0])
+
+
+@st.composite
+def sources(draw: st.DrawFn) -> list[Source]:
+    """One to four lakes of the same patients, which may share volumes, each in part rejected."""
+    splits = ["train", *draw(st.lists(SPLITS, max_size=4))]
+    cases = [volume("real", f"real-{i}", i, split) for i, split in enumerate(splits)]
+    donors = st.integers(0, len(splits) - 1)
+    drawn = draw(st.lists(st.tuples(donors, VERDICTS, NODULES), min_size=4, max_size=16))
+    made = []
+    for index, (donor, verdict, size) in enumerate(drawn):
+        row = child(index, donor, splits[donor], verdict)
+        made.append(row | {"nodules": [NODULE | {"diameter_mm": size}] if size else []})
+    held = st.lists(st.sampled_from(made), max_size=12, unique_by=lambda row: row["work_id"])
+    tables = [[*cases, *draw(held)] for _ in range(draw(st.integers(1, 4)))]
+    return [Source(f"/{i}/m.parquet", manifest_table(rows)) for i, rows in enumerate(tables)]
+
+
+@PROFILE
+@given(sources(), st.booleans(), st.sampled_from(["accept", "review"]), st.randoms())
+def test_each_mix_of_several_lakes_is_the_next_smaller_one_and_one_volume(
+    lakes: list[Source], by_diameter: bool, min_verdict: str, random: Random
+) -> None:
+    good = ("accept",) if min_verdict == "accept" else ("accept", "review", None)
+    rows = [row for lake in lakes for row in lake.table.to_pylist()]
+    allowed = {
+        row["work_id"]
+        for row in rows
+        if row["kind"] == "synthetic" and row["split"] == "train" and row["qc_verdict"] in good
+    }
+    before: set[str] = set()
+    for count in range(len(allowed) + 1):
+        random.shuffle(lakes)
+        united = unite(lakes)
+        mixed = mix(united, count=count, min_verdict=min_verdict, by_diameter=by_diameter)
+        found = work_ids(mixed)
+        assert len(found) == len(set(found)) == count
+        assert before < set(found) <= allowed or count == 0
+        assert validate(mixed) == []
+        before = set(found)
+        if by_diameter:
+            assert is_balanced(count_by_diameter(mixed), most(united, allowed))
+
+
+def most(united: pa.Table, allowed: set[str]) -> dict[str, int]:
+    """How many volumes that may be used each bin has."""
+    wanted = [row in allowed for row in united["work_id"].to_pylist()]
+    return count_by_diameter(united.filter(pa.array(wanted)))
+
+
+def is_balanced(taken: dict[str, int], there: dict[str, int]) -> bool:
+    """No bin that has more to give is more than one volume behind another."""
+    return all(
+        taken[name] == there[name] or taken[name] >= max(taken.values()) - 1 for name in taken
+    )
 
 
 @PROFILE

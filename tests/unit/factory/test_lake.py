@@ -1,5 +1,6 @@
 import pytest
 
+from factory.attempts import item_is_to_blame
 from factory.errors import StoreError
 from factory.lake import Lake
 
@@ -49,7 +50,7 @@ def test_an_empty_lake_has_no_identity_and_no_items(lake):
     assert lake.identity() is None
     assert lake.committed_ids() == set()
     assert lake.quarantined() == []
-    assert lake.sweep([]) == 0
+    assert lake.sweep({}) == 0
     with pytest.raises(FileNotFoundError):
         lake.committed_row("a")
 
@@ -61,18 +62,46 @@ def test_the_first_claim_stands_and_later_ones_are_told_what_it_is(lake):
 
 
 def test_attempts_are_counted_by_run(lake):
-    attempts = {lake.start_attempt("a", "run1") for _ in range(3)}
-    lake.start_attempt("a", "run2")
-    lake.start_attempt("a", "run11")
-    lake.start_attempt("b", "run1")
+    attempts = {lake.attempts.start("a", "run1").attempt for _ in range(3)}
+    lake.attempts.start("a", "run2")
+    lake.attempts.start("a", "run11")
+    lake.attempts.start("b", "run1")
+    assert {died.attempt for died in lake.attempts.died("a", "run1")} == attempts
     assert len(attempts) == 3
-    assert lake.count_attempts("a", "run1") == 3
-    assert lake.count_attempts("a", "run2") == 1
-    assert lake.count_attempts("a", "run3") == 0
+    assert len(lake.attempts.died("a", "run2")) == 1
+    assert lake.attempts.died("a", "run3") == []
+    assert lake.attempts.items() == {"a", "b"}
+
+
+def test_an_attempt_tells_where_it_ran_with_whom_and_why_it_was_ended(lake):
+    alone = lake.attempts.start("a", "run", node_id="n1")
+    lake.attempts.end(alone, "ran longer than 3 s")
+    company = lake.attempts.start("b", "run", node_id="n2", alone=False)
+    (told,) = lake.attempts.died("a", "run")
+    assert (told.node_id, told.alone, told.ended) == ("n1", True, "ran longer than 3 s")
+    assert lake.attempts.died("b", "run") == [company]
+    lake.attempts.forget("a")
+    assert lake.attempts.died("a", "run") == []
+
+
+def test_an_attempt_of_an_earlier_release_says_nothing_and_counts(lake):
+    lake.storage.create_json("attempts/a/run.0123456789ab", {})
+    (old,) = lake.attempts.died("a", "run")
+    assert item_is_to_blame(old, lost_nodes=set())
+
+
+@pytest.mark.parametrize(
+    ("alone", "lost", "to_blame"), [(True, "", True), (False, "", False), (True, "n1", False)]
+)
+def test_an_item_is_not_to_blame_for_a_lost_node_nor_for_its_neighbours(
+    lake, alone, lost, to_blame
+):
+    attempt = lake.attempts.start("a", "run", node_id="n1", alone=alone)
+    assert item_is_to_blame(attempt, {lost}) is to_blame
 
 
 def test_two_attempts_never_write_to_one_volume(lake):
-    paths = {lake.volume_path("a", lake.start_attempt("a", "run")) for _ in range(20)}
+    paths = {lake.volume_path("a", lake.attempts.start("a", "run").attempt) for _ in range(20)}
     assert len(paths) == 20
     assert all(path.startswith("volumes/a.") and path.endswith(".ome.zarr") for path in paths)
 
@@ -85,21 +114,21 @@ def test_a_sweep_removes_the_losers_of_committed_items_and_nothing_else(lake):
     other = write(lake, "a", "x")
     unfinished = write(lake, "a.1.2", "x")
     for item in ("a.1", "a"):
-        lake.start_attempt(item, "run")
+        lake.attempts.start(item, "run")
     lake.commit("a.1", {"image_uri": kept})
-    assert lake.sweep(["a.1"]) == 2
+    assert lake.sweep({"a.1": kept}) == 2
     assert sorted(f"volumes/{name}" for name in lake.storage.names("volumes")) == sorted(
         [kept, other, unfinished]
     )
-    assert lake.count_attempts("a.1", "run") == 0
-    assert lake.count_attempts("a", "run") == 1
+    assert lake.attempts.died("a.1", "run") == []
+    assert len(lake.attempts.died("a", "run")) == 1
 
 
 def test_a_sweep_keeps_what_another_run_has_committed_meanwhile(lake):
     write(lake, "a", "first")
     second = write(lake, "a", "second")
     lake.replace_commit("a", {"image_uri": second})
-    assert lake.sweep(["a"]) == 1
+    assert lake.sweep({"a": ""}) == 1
     assert [f"volumes/{name}" for name in lake.storage.names("volumes")] == [second]
 
 
@@ -111,7 +140,7 @@ def test_a_commit_that_names_no_volume_of_its_item_is_refused(lake, uri):
     write(lake, "a", "x")
     lake.commit("a", {"image_uri": uri})
     with pytest.raises(StoreError, match=r"found image_uri .*; expected volumes/a\.<attempt>"):
-        lake.sweep(["a"])
+        lake.sweep({"a": ""})
     assert lake.storage.names("volumes") == ["a.x.ome.zarr"]
 
 
@@ -133,8 +162,8 @@ def test_sweeping_again_removes_nothing(lake):
     kept = write(lake, "a", "won")
     write(lake, "a", "lost")
     lake.commit("a", {"image_uri": kept})
-    assert lake.sweep(["a"]) == 1
-    assert lake.sweep(["a"]) == 0
+    assert lake.sweep({"a": ""}) == 1
+    assert lake.sweep({"a": ""}) == 0
     assert lake.is_committed("a")
 
 

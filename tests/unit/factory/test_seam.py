@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from factory.seam import seam_score
+from factory.seam import mean_jump, seam_score
 
 DRAWN = np.zeros((6, 6, 6), bool)
 DRAWN[2:4, 2:4, 2:4] = True
@@ -42,3 +42,8 @@ def test_jumps_beyond_16_bits_do_not_wrap() -> None:
 @pytest.mark.parametrize("drawn", [np.zeros((6, 6, 6), bool), np.ones((6, 6, 6), bool)])
 def test_without_a_border_there_is_no_score(drawn: np.ndarray) -> None:
     assert math.isnan(seam_score(chest(-860), chest(-860), drawn))
+
+
+def test_the_mean_jump_is_in_hu_and_none_without_a_border() -> None:
+    assert mean_jump(chest(-860), DRAWN) == 900.0
+    assert math.isnan(mean_jump(chest(-860), np.zeros_like(DRAWN)))

@@ -69,3 +69,18 @@ def test_on_a_terminal_there_is_a_bar_with_counts_and_a_note(
     assert "1 quarantined" in shown
     assert "quarantined: case a" in shown
     assert capsys.readouterr().out == ""
+
+
+def test_a_bar_tells_the_time_left_where_a_step_takes_a_minute(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now, terminal = [100.0], Terminal()
+    monkeypatch.setattr("rich.console.monotonic", lambda: now[0])
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with console.progress("train", 100) as tracker:
+        for step in (1, 2, 3):
+            now[0] += 60.0
+            tracker.update(step)
+    assert "1:37:00" in terminal.getvalue()

@@ -84,7 +84,7 @@ def test_volumes_are_drawn_by_the_model_that_ships_while_the_run_is_kept_apart(
     assert "demo/practice is kept, not drawn with: taking the model that ships, demo\n" in told
     # So that `factory generate` there takes the model that ships, too.
     monkeypatch.chdir("demo")
-    assert find_model(None) != Path("run")
+    assert find_model(None) != "run"
 
 
 def test_a_recipe_that_names_no_model_draws_with_the_one_it_trains(
@@ -97,7 +97,7 @@ def test_a_recipe_that_names_no_model_draws_with_the_one_it_trains(
     # Nobody who tries the demo has nodules to graft.
     assert [(config.steps, config.graft.is_on) for _, config in trained] == [(99, False)]
     monkeypatch.chdir("demo")
-    assert find_model(None) == Path("run")
+    assert find_model(None) == "run"
 
 
 def test_the_demo_recipe_trains_for_seconds_and_draws_with_the_model_that_ships() -> None:

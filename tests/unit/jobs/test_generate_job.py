@@ -10,7 +10,6 @@ from support import draw_in_process
 from factory.errors import CaseError, ClusterError, UsageError
 from factory.lake import Lake
 from jobs.amount import Amount
-from jobs.cluster import Cluster
 from jobs.generate import job, pool
 from jobs.generate.config import GenerateConfig
 from jobs.generate.job import generate
@@ -68,25 +67,6 @@ def test_another_bank_is_named_as_what_changed(lake: Path, cases_16: Path, model
     (lake / "dataset.json").write_text(json.dumps(identity))
     with pytest.raises(Exception, match=r"holds another plan \(settings\.bank was another, is "):
         generate(cases_16, model_16, lake, Amount(count=4), CONFIG)
-
-
-@pytest.mark.parametrize(
-    ("cpus", "actors", "items", "size", "share"),
-    [(2, None, 10, 2, 1.0), (2, 3, 10, 3, 0.66), (2, None, 1, 1, 1.0), (8, 2, 10, 2, 1.0)],
-)
-def test_all_actors_of_a_pool_fit_on_the_cpus_at_once(
-    cpus: int, actors: int | None, items: int, size: int, share: float
-) -> None:
-    cluster = Cluster(num_cpus=cpus, num_gpus=0, is_local=True)
-    found = pool.pool_for(cluster, CONFIG, actors, items, use_gpu=False)
-    assert found == pool.Pool(size=size, num_cpus=share, num_gpus=0)
-
-
-def test_there_are_no_more_actors_than_gpus(capsys: pytest.CaptureFixture[str]) -> None:
-    cluster = Cluster(num_cpus=16, num_gpus=2, is_local=True)
-    found = pool.pool_for(cluster, CONFIG, 5, 10, use_gpu=True)
-    assert found == pool.Pool(size=2, num_cpus=1, num_gpus=1)
-    assert "warning: --actors 5, but the cluster has 2 GPUs" in capsys.readouterr().err
 
 
 def test_an_error_of_a_case_stays_as_it_is() -> None:

@@ -14,7 +14,8 @@ from factory.preprocessing import Preprocessing, published
 from jobs.app import app
 from models.checkpoint import load_checkpoint, save_checkpoint
 from models.schedule import NoiseSchedule, ScheduleConfig
-from models.unet3d import UNet3D, UNet3DConfig
+from models.unet3d import UNet3D
+from models.unet3d_config import UNet3DConfig
 
 
 def config(in_channels: int = 3) -> UNet3DConfig:

@@ -5,6 +5,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from mix_sources import case, drawn, make_source
 from typer.testing import CliRunner
 
 from factory.digests import sha256_of_voxels
@@ -16,6 +17,19 @@ from jobs.lakes import read_row
 from jobs.mix import write
 from manifests.errors import ManifestError
 from manifests.read import mix_of, read_manifest
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Path:
+    """Four volumes of three cases that lie elsewhere."""
+    rows = [case(name) for name in "ABC"]
+    store = make_source(tmp_path / "cases", "cases", rows)
+    uris = ("image_uri", "layout_uri")
+    real = [row | {key: f"{store}/{row[key]}" for key in uris} for row in rows]
+    make_source(tmp_path / "lake", "lake", [*real, *(drawn("ABC"[i % 3], i) for i in range(4))])
+    for name in (PLAN, QUARANTINE):
+        (tmp_path / "lake" / name).write_bytes(b"a table")
+    return tmp_path / "lake"
 
 
 def synthetic_ids(manifest: Path | str) -> list[str]:

@@ -1,7 +1,7 @@
 """A work id says everything that changes a voxel, and nothing else."""
 
 import random
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ import pytest
 
 from factory.nodules.place import PlacementConfig
 from jobs.generate.config import GenerateConfig
-from jobs.generate.plan import PlanSettings, WorkItem, layout_seed, plan_id, plan_items, plan_rows
+from jobs.generate.plan import PlanSettings, WorkItem, layout_seed, plan_id, plan_items, plan_table
 from manifests.schema import PLAN_SCHEMA
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "plan_ids.txt"
@@ -184,8 +184,9 @@ def test_the_plan_id_is_that_of_its_items_in_their_order() -> None:
 
 
 def test_a_row_has_the_columns_of_the_plan() -> None:
-    (row, *_) = plan_rows(plan_items(ROWS, SHARED, 1))
-    assert list(row) == PLAN_SCHEMA.names
+    table = plan_table(plan_items(ROWS, SHARED, 3))
+    assert table.schema == PLAN_SCHEMA
+    assert table.to_pylist() == [asdict(item) for item in plan_items(ROWS, SHARED, 3)]
 
 
 def line(item: WorkItem) -> str:

@@ -12,7 +12,7 @@ from jobs.generate.config import GenerateConfig
 from jobs.recipe import DEFAULT_RECIPE, TABLES, Recipe, load_recipe, read_table, recipe_names
 from jobs.train.config import TrainConfig
 from models.schedule import ScheduleConfig
-from models.unet3d import UNet3DConfig
+from models.unet3d_config import UNet3DConfig
 
 CONFIGS = {
     "ingest": IngestConfig,

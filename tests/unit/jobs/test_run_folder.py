@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import json
+import os
 import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -25,6 +26,7 @@ from jobs.train.run_folder import (
     check_claim,
     claim,
     only_writer,
+    publish,
     set_aside,
 )
 
@@ -222,6 +224,27 @@ def test_a_file_system_without_locks_is_named_as_such(
         hold(run),
     ):
         pytest.fail("it was held")
+
+
+def test_a_model_is_on_the_disk_before_it_has_its_name(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = tmp_path / "trained"
+    trained.mkdir()
+    for name in ("weights.safetensors", "model.json"):
+        (trained / name).write_text(name)
+    model, synced = run / "model", []
+
+    def sync(descriptor: int) -> None:
+        synced.append((os.fstat(descriptor).st_ino, model.exists()))
+
+    monkeypatch.setattr(os, "fsync", sync)
+    publish(trained, run)
+    assert sorted(path.name for path in model.iterdir()) == ["model.json", "weights.safetensors"]
+    for written in (*model.iterdir(), model):
+        assert (written.stat().st_ino, False) in synced
+    # And then the name.
+    assert synced[-1] == (run.stat().st_ino, True)
 
 
 def checkpoint_of(asked: dict[str, Any], rng: str | None = RNG_POLICY) -> Checkpoint:

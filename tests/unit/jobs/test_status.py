@@ -1,5 +1,6 @@
 """How far a lake is, read from its markers alone."""
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -84,3 +85,23 @@ def test_the_lake_of_the_workspace_is_meant_where_none_is_named(
     assert result.exit_code == 1
     assert result.stderr.startswith("error: lake ")
     assert "nowhere: found none" in result.stderr
+
+
+def test_a_run_on_its_way_tells_its_rate_and_one_that_ended_does_not(
+    lake: Path,
+) -> None:
+    progress = json.loads((lake / "progress.json").read_text())
+    assert progress["left"] == 0
+    assert "last heard of" not in CliRunner().invoke(app, ["status", str(lake)]).stderr
+    going = progress | {"left": 3, "seconds_left": 7200, "volumes_per_hour": 1234.5, "actors": 2}
+    (lake / "progress.json").write_text(json.dumps(going | {"device_share": 0.957}))
+    told = CliRunner().invoke(app, ["status", str(lake)]).stderr
+    assert "1,234 volumes an hour, 2.0 h left, 2 actors, devices busy 96% of the time" in told
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", "null"])
+def test_a_progress_file_that_is_torn_is_passed_over(lake: Path, content: str) -> None:
+    (lake / "progress.json").write_text(content)
+    told = CliRunner().invoke(app, ["status", str(lake)])
+    assert told.exit_code == 0
+    assert "planned 4" in told.stdout

@@ -9,7 +9,7 @@ from factory.errors import RecipeError
 from jobs.recipe import load_recipe
 from jobs.train.config import EmaConfig, TrainConfig
 from jobs.train.steps import start_training
-from models.unet3d import UNet3DConfig
+from models.unet3d_config import UNet3DConfig
 
 
 def test_the_defaults_are_the_papers() -> None:

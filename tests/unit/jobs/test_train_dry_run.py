@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from factory.errors import ClusterError
 from factory.nodules.graft import GraftConfig
 from jobs.cases import CaseStore
 from jobs.recipe import load_recipe, read_table
@@ -17,7 +18,7 @@ from jobs.train.config import TrainConfig
 from jobs.train.dry_run import describe, resolved_toml
 from jobs.train.pace import StepTime, step_time
 from models.footprint import Footprint, forward_flops
-from models.unet3d import UNet3DConfig
+from models.unet3d_config import UNet3DConfig
 
 SMALL = TrainConfig(
     steps=1000,
@@ -120,11 +121,80 @@ def test_steps_an_hour_and_the_days_to_the_last_step(
 
 
 def test_workers_that_share_a_cpu_are_no_faster_than_one(
-    store: CaseStore, two_seconds: list[tuple[Any, ...]]
+    store: CaseStore, two_seconds: list[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
     text = describe(SMALL, store, device="cpu", num_workers=2)
     assert two_seconds[0][-1] == 2
     assert "4 s each, with 2 workers on cpu (timed; what they exchange is not counted)" in text
+
+
+@pytest.fixture
+def four_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine of two cores and four GPUs."""
+    monkeypatch.setattr("jobs.cluster._torch_sees_a_gpu", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+
+
+@pytest.mark.usefixtures("two_seconds", "four_gpus")
+@pytest.mark.parametrize(
+    ("batch_size", "asked", "device", "workers"),
+    [
+        (8, None, "auto", "4 workers"),
+        (2, None, "cuda", "2 workers"),
+        (8, 3, "auto", "3 workers"),
+        (8, (1, 8), "auto", "4 workers"),
+        (8, None, "cpu", "1 worker"),
+        (8, (1, 8), "cpu", "2 workers"),
+    ],
+)
+def test_a_dry_run_plans_the_workers_that_would_train_on_this_machine(
+    store: CaseStore, batch_size: int, asked: Any, device: str, workers: str
+) -> None:
+    config = replace(SMALL, batch_size=batch_size)
+    text = describe(config, store, device=device, num_workers=asked)
+    assert f" with {workers} on " in line(text, "speed")
+    assert "assumed" not in text
+
+
+@pytest.mark.usefixtures("two_seconds", "four_gpus")
+def test_more_workers_than_this_machine_has_room_for_are_refused_as_by_a_training(
+    store: CaseStore,
+) -> None:
+    with pytest.raises(ClusterError, match=r"^--num-workers 5: the cluster has 4 GPUs, and a"):
+        describe(replace(SMALL, batch_size=8), store, num_workers=5)
+
+
+@pytest.mark.usefixtures("two_seconds", "four_gpus")
+@pytest.mark.parametrize(
+    ("asked", "assumed"),
+    [
+        (None, "4 workers, as if it has the GPUs of this machine"),
+        ((1, 6), "6 workers, as if there is room for them"),
+    ],
+)
+def test_of_a_named_cluster_it_says_what_it_assumed(
+    store: CaseStore, asked: Any, assumed: str
+) -> None:
+    config = replace(SMALL, batch_size=8)
+    text = describe(config, store, num_workers=asked, ray_address="head:6379")
+    assert line(text, "assumed") == (
+        f"assumed: the cluster at head:6379 was not asked; {assumed}. Memory and speed are those of "
+        "this machine."
+    )
+    assert f" with {assumed[:9]} on " in line(text, "speed")
+
+
+@pytest.mark.usefixtures("two_seconds")
+def test_a_gpu_that_this_machine_lacks_is_left_to_the_named_cluster(
+    store: CaseStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    text = describe(SMALL, store, device="cuda", ray_address="auto")
+    assert "was not asked; 1 worker, as if it has the GPUs of this machine" in text
+    with pytest.raises(ClusterError, match=r"^device cuda: .* and no GPU; expected at least one"):
+        describe(SMALL, store, device="cuda")
 
 
 def test_a_small_network_is_timed_by_taking_steps(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -78,6 +78,24 @@ def test_a_finished_run_is_not_trained_again_and_goes_on_to_more_steps(
         assert (result.step, len(attempts)) == (max(4, steps), num_attempts)
 
 
+def test_fewer_steps_than_the_model_has_are_told_and_leave_it_as_it_is(
+    cases_16: Path,
+    tmp_path: Path,
+    attempts: list[LoopSettings],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = tmp_path / "run"
+    digest = train(cases_16, run).digest
+    train(cases_16, run)
+    assert "none back" not in capsys.readouterr().err
+    result = train(cases_16, run, replace(CONFIG, steps=3))
+    assert (result.digest, result.step, len(attempts)) == (digest, 4, 1)
+    assert capsys.readouterr().err == (
+        f"train: run {run} has taken 4 steps already, and --steps 3 takes none back: its model is kept "
+        "as it is. Ask for more than 4, or choose another --out.\n"
+    )
+
+
 def test_a_run_that_was_killed_before_it_published_needs_no_workers_for_that(
     cases_16: Path, tmp_path: Path, attempts: list[LoopSettings]
 ) -> None:
@@ -202,7 +220,7 @@ def test_a_dry_run_refuses_what_a_run_would_and_writes_nothing(
     monkeypatch.setattr("jobs.train.dry_run.describe", lambda *_, **given: told.update(given))
     job.dry_run(cases_16, tmp_path / "none", CONFIG, recipe="tiny", num_workers=(1, 2))
     assert not (tmp_path / "none").exists()
-    assert (told["num_workers"], told["steps_done"]) == (2, 0)
+    assert (told["num_workers"], told["steps_done"]) == ((1, 2), 0)
 
     train(cases_16, tmp_path / "run")
     before = sorted(tmp_path.rglob("*"))

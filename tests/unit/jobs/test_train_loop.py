@@ -16,7 +16,7 @@ from jobs.train.job import _settings
 from jobs.train.loop import train_loop
 from jobs.train.preemption import PreemptionNotice
 from jobs.train.settings import LoopSettings
-from models.unet3d import UNet3DConfig
+from models.unet3d_config import UNet3DConfig
 
 CONFIG = TrainConfig(
     steps=5,
@@ -88,6 +88,19 @@ def test_a_notice_that_the_machine_leaves_makes_one_checkpoint_at_the_next_step(
     assert ["val_loss" in line for line in lines(tmp_path)] == [False] * 4 + [True]
 
 
+def test_each_notice_makes_one_checkpoint_of_its_own(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray Train tells again and again of all nodes that leave, and forgets those that have left."""
+    told = iter([[], ["a"], ["a"], ["a", "b"], ["b"], ["a", "b"], ["b"]])
+    monkeypatch.setattr(PreemptionNotice, "is_due", lambda notice: True)
+    monkeypatch.setattr(
+        "ray.train.get_preemption_info", lambda: SimpleNamespace(preempted_node_ids=next(told))
+    )
+    assert train(steps=7) is None
+    assert checkpoints(tmp_path) == ["step_00000002", "step_00000004", "step_00000007"]
+
+
 def test_workers_ask_for_the_notice_now_and_then_only(
     leaving: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -109,10 +122,36 @@ def test_a_run_that_diverges_ends_with_its_step_its_loss_and_its_cases(
 ) -> None:
     told = train(learning_rate=1e30, checkpoint_every=1)
     assert told is not None
-    assert told.startswith("step 2: the loss is ")
+    assert told.startswith(f"run {tmp_path}: training stopped at step 2: the loss is ")
     assert "The cases of its batch: c" in told
+    assert "Lower learning_rate, set max_grad_norm, or look" in told
     # The step before it is there, and nothing of the one that was refused.
     assert checkpoints(tmp_path) == ["step_00000001"]
+    assert [line["step"] for line in lines(tmp_path)] == [1]
+
+
+def test_a_checkpoint_of_another_run_ends_all_workers_with_the_same_words(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rank 0 alone has looked at it, and the others wait for what it found."""
+    assert train(steps=1) is None
+    heard: list[Any] = []
+
+    def broadcast(data: Any) -> Any:
+        heard.append(data)
+        return heard[0]
+
+    monkeypatch.setattr("ray.train.collective.broadcast_from_rank_zero", broadcast)
+    for rank in (0, 1):
+        context = SimpleNamespace(get_world_size=lambda: 2, get_world_rank=lambda rank=rank: rank)
+        monkeypatch.setattr("ray.train.get_context", lambda context=context: context)
+        told = train(steps=2, seed=1)
+        assert told is not None
+        assert told.startswith(
+            f"checkpoint {tmp_path}/checkpoints/step_00000001: is of another run"
+        )
+        assert "(seed was 0, is 1)" in told
+    assert len(heard) == 2
     assert [line["step"] for line in lines(tmp_path)] == [1]
 
 

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import struct
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from jobs.train.record import Recorder, drop_after
 from jobs.train.settings import LoopSettings
 from jobs.train.steps import Taken, start_training
 from models.schedule import NoiseSchedule
-from models.unet3d import UNet3DConfig
+from models.unet3d_config import UNet3DConfig
 
 
 def record(run: Path, steps: range, *, start: int | None = None, loss: float = 0.5) -> None:
@@ -236,6 +237,32 @@ def test_tensorboard_has_the_same_numbers(tmp_path: Path) -> None:
         ("seconds", 6): 4.0,
         ("wait", 6): 0.0,
     }
+
+
+def test_a_tensorboard_that_has_ended_does_not_stop_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its thread ends on a full disk, and then nothing takes from its queue."""
+    monkeypatch.setattr("jobs.train.record._LONGEST_QUEUE", 8)
+    recorder = Recorder(tmp_path, start_step=0)
+    writer = recorder._board.file_writer.event_writer
+    writer._worker.stop()
+    # Or the test process would wait, at its end, for somebody to read what is left.
+    writer._event_queue.cancel_join_thread()
+    imsave(tmp_path / "drawn.png", np.zeros((5, 7, 3), dtype=np.uint8))
+
+    def train_on() -> None:
+        for step in range(1, 21):
+            recorder.step(step, loss=0.5, lr=1e-3, seconds=2.0, wait=0.1)
+            recorder.picture(step, tmp_path / "drawn.png")
+
+    # A daemon: were it to wait for the queue, it would wait for ever.
+    training = threading.Thread(target=train_on, daemon=True)
+    training.start()
+    training.join(timeout=60)
+    assert not training.is_alive()
+    recorder.close()
+    assert [line["step"] for line in lines(tmp_path)] == list(range(1, 21))
 
 
 def test_tensorboard_forgets_the_steps_that_are_taken_again(

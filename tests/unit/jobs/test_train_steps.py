@@ -12,7 +12,7 @@ from jobs.train.config import EmaConfig, TrainConfig
 from jobs.train.examples import Example
 from jobs.train.steps import Training, ddp_options, start_training, take_step, voxel_weight
 from models.schedule import NoiseSchedule
-from models.unet3d import UNet3DConfig
+from models.unet3d_config import UNet3DConfig
 
 CPU = torch.device("cpu")
 CONFIG = TrainConfig(

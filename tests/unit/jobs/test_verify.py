@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from factory.digests import sha256_of_voxels
@@ -259,3 +260,18 @@ def test_what_is_broken_can_be_dropped_and_is_drawn_again(
     generate(cases_16, model_16, lake, Amount(count=4), GenerateConfig(steps=2))
     assert found(lake) == []
     assert {row["work_id"]: row["image_sha256"] for row in rows_of(lake)} == before
+
+
+def test_volumes_can_be_drawn_again_and_one_that_differs_is_a_problem(
+    lake: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    same = CliRunner().invoke(app, ["verify", str(lake), "--regenerate", "2"])
+    assert same.exit_code == 0
+    assert same.stderr.count("the same voxels, in the same environment") == 2
+
+    from jobs.generate import volume_sampler
+
+    monkeypatch.setattr(volume_sampler, "_noise", lambda seed: torch.zeros)
+    other = CliRunner().invoke(app, ["verify", str(lake), "--regenerate", "1"])
+    assert other.exit_code == 1
+    assert "drawn again in the same environment it has other voxels" in other.stderr

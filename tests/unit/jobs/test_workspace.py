@@ -6,7 +6,7 @@ import pytest
 
 from factory.errors import UsageError
 from jobs.demo import job as demo_job
-from jobs.workspace import is_named, path_of, recipe_of
+from jobs.workspace import is_named, path_of, place_of, recipe_of
 
 
 @pytest.fixture(autouse=True)
@@ -71,9 +71,30 @@ def test_the_folder_of_a_demo_finds_its_own_recipe_again(monkeypatch: pytest.Mon
     assert Path(recipe_of(None, "paper")).samefile("../own.toml")
 
 
-def test_a_url_is_refused_instead_of_becoming_a_folder() -> None:
-    with pytest.raises(UsageError, match=r"lake s3:/bucket/lake: found a URL; expected a path"):
-        path_of("lake", Path("s3://bucket/lake"))
+def test_a_lake_may_be_a_url_by_flag_and_by_file() -> None:
+    assert place_of("lake", "s3://bucket/lake") == "s3://bucket/lake"
+    Path("factory.toml").write_text('[paths]\nlake = "s3://bucket/other"\n')
+    assert place_of("lake", None) == "s3://bucket/other"
+    assert place_of("lake", "./here/") == "here"
+    assert place_of("cases", None) == "cases"
+
+
+def test_a_url_that_lost_a_slash_does_not_become_a_folder() -> None:
+    with pytest.raises(UsageError, match=r"lake s3:/bucket/lake: found a URL with one slash"):
+        place_of("lake", "s3:/bucket/lake")
+
+
+@pytest.mark.parametrize("given", [Path("s3://bucket/hush"), "s3://bucket/hush"])
+def test_where_only_a_folder_will_do_a_url_is_refused(given: str | Path) -> None:
+    with pytest.raises(UsageError, match=r"^run: found a URL; expected a path .*Mount") as told:
+        path_of("run", given)
+    assert "hush" not in str(told.value)
+
+
+def test_a_url_with_credentials_is_refused_without_repeating_them() -> None:
+    with pytest.raises(UsageError, match=r"found a user, a password") as told:
+        place_of("lake", "s3://AKID:hush@bucket/lake")
+    assert "hush" not in str(told.value)
 
 
 def test_a_demo_does_not_take_over_a_workspace() -> None:

@@ -11,7 +11,7 @@ import pytest
 from manifest_rows import real, sha
 
 from manifests.errors import ManifestError
-from manifests.mix import mix, synthetic_count
+from manifests.mix import count_by_diameter, mix, synthetic_count
 from manifests.read import mix_of
 from manifests.validate import validate
 from manifests.write import manifest_table, write_manifest
@@ -21,6 +21,11 @@ def synthetic(donor: str, plan_index: int, **changes: object) -> dict[str, objec
     work_id = sha(f"{donor} {plan_index}")[:32]
     made = {"kind": "synthetic", "work_id": work_id, "plan_index": plan_index}
     return real(donor, reference_sha256=sha(donor)) | made | changes
+
+
+def nodules(*diameters_mm: float) -> list[dict[str, object]]:
+    one = {"label": 1, "center_ras_mm": [0.0, 0.0, 0.0], "volume_mm3": 1.0, "num_voxels": 1}
+    return [one | {"diameter_mm": diameter} for diameter in diameters_mm]
 
 
 def drawn(table: pa.Table) -> list[int]:
@@ -137,19 +142,65 @@ def test_mix_never_adds_a_volume_whose_donor_is_held_out() -> None:
     mixed = mix(manifest_table(rows), count=1)
     assert drawn(mixed) == [6]
     assert mixed["case_id"].to_pylist() == ["A", "T", "V", "A"]
-    with pytest.raises(ManifestError, match=r"1 that may be used \(6 more are rejected"):
+    text = r"1 that may be used \(6 more may not: 3 in val or test, 3 of a donor in val or test\)\. Ask"
+    with pytest.raises(ManifestError, match=text):
         mix(manifest_table(rows), count=2)
 
 
 def test_rejected_volumes_stay_out_and_those_to_review_come_in() -> None:
     verdicts = ["reject", "review", None, "accept"]
     rows = [synthetic("A", i, qc_verdict=verdict) for i, verdict in enumerate(verdicts)]
-    assert drawn(mix(manifest_table([real("A"), *rows]), count=3)) == [1, 2, 3]
+    lake = manifest_table([real("A"), *rows])
+    assert drawn(mix(lake, count=3)) == [1, 2, 3]
+    with pytest.raises(ManifestError, match=r"1 more may not: 1 rejected by quality control\)"):
+        mix(lake, count=4)
+
+
+def test_only_accepted_volumes_come_in_where_that_is_asked_for() -> None:
+    verdicts = ["reject", "review", None, "accept", "accept"]
+    rows = [synthetic("A", i, qc_verdict=verdict) for i, verdict in enumerate(verdicts)]
+    lake = manifest_table([real("A"), *rows])
+    assert drawn(mix(lake, count=2, min_verdict="accept")) == [3, 4]
+    text = (
+        r"2 that .*3 more may not: 1 rejected by quality control, 2 not judged accept or better\)"
+    )
+    with pytest.raises(ManifestError, match=text):
+        mix(lake, count=3, min_verdict="accept")
+    with pytest.raises(ManifestError, match="min_verdict is 'reject', expected one of accept, rev"):
+        mix(lake, count=1, min_verdict="reject")
+
+
+def test_each_size_of_nodule_has_the_same_share_as_far_as_there_are_volumes() -> None:
+    # Six volumes of 8 mm, two below 6, one of each end of the bins, one without nodules.
+    largest = [8, 8, 8, 3, 8, 8, 8, 5.9, 10, 20, None]
+    rows = [
+        synthetic("A", i, nodules=nodules(size, 2.0) if size else [])
+        for i, size in enumerate(largest)
+    ]
+    lake = manifest_table([real("A"), *rows])
+    chosen = [drawn(mix(lake, count=n, by_diameter=True)) for n in range(12)]
+    assert chosen[5] == [0, 3, 8, 9, 10]
+    assert chosen[7] == [0, 1, 3, 7, 8, 9, 10]
+    assert chosen[11] == list(range(11))
+    assert all(set(small) < set(large) for small, large in pairwise(chosen))
+    assert count_by_diameter(mix(lake, count=7, by_diameter=True)) == {
+        "none": 1,
+        "<6 mm": 2,
+        "6-10 mm": 2,
+        "10-20 mm": 1,
+        ">=20 mm": 1,
+    }
+
+
+def test_a_volume_whose_nodules_were_not_measured_counts_as_one_without() -> None:
+    rows = [synthetic("A", 0), synthetic("A", 1, nodules=[]), synthetic("A", 2, nodules=nodules(7))]
+    mixed = mix(manifest_table([real("A", nodules=nodules(30)), *rows]), count=2, by_diameter=True)
+    assert drawn(mixed) == [0, 2]
 
 
 def test_too_few_volumes_are_counted_and_the_largest_ratio_is_named() -> None:
     text = (
-        "mix needs 18 synthetic volumes for 6 real training volumes, but the manifest has 12 "
+        "mix needs 18 synthetic volumes for 6 real training volumes, but there are 12 "
         ".*at most ratio 0.6666 or count 12, or generate more"
     )
     with pytest.raises(ManifestError, match=text):

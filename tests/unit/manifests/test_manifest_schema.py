@@ -47,6 +47,12 @@ def test_columns_have_only_types_that_duckdb_polars_and_spark_read_alike(schema:
     assert {str(part) for field in schema for part in plain_parts(field.type)} <= plain
 
 
+def test_a_column_of_quality_control_is_null_where_there_was_none() -> None:
+    judged = [field for field in MANIFEST_SCHEMA if field.name.startswith("qc_")]
+    assert len(judged) == 14
+    assert all(field.nullable for field in [*judged, MANIFEST_SCHEMA.field("redraws")])
+
+
 def test_columns_that_differ_between_runs_come_last() -> None:
     assert tuple(MANIFEST_SCHEMA.names[-len(RUN_COLUMNS) :]) == RUN_COLUMNS
     assert tuple(MANIFEST_SCHEMA.names[-10:-6]) == MIX_COLUMNS
@@ -62,5 +68,6 @@ def test_schema_problems_name_the_column_what_it_is_and_what_it_should_be() -> N
     assert schema_problems(MANIFEST_SCHEMA.remove(0), MANIFEST_SCHEMA) == [
         "columns are missing: kind"
     ]
-    swapped = pa.schema([MANIFEST_SCHEMA.field(i) for i in (1, 0, *range(2, 44))])
+    rest = range(2, len(MANIFEST_SCHEMA))
+    swapped = pa.schema([MANIFEST_SCHEMA.field(i) for i in (1, 0, *rest)])
     assert schema_problems(swapped, MANIFEST_SCHEMA)[0].startswith("columns are out of order")

@@ -79,7 +79,7 @@ def test_the_mix_is_counted_over_the_training_split_in_each_row_and_in_the_metad
     assert set(table["synthetic_per_real"].to_pylist()) == {1 / 3}
     assert mix_of(path) == mix_of(table) == MixCounts(num_real=3, num_synthetic=1)
     assert {k: v for k, v in table.schema.metadata.items() if k.startswith(b"ct_factory.")} == {
-        b"ct_factory.schema_version": b"1",
+        b"ct_factory.schema_version": b"2",
         b"ct_factory.content_digest": digest.encode(),
         b"ct_factory.num_real": b"3",
         b"ct_factory.num_synthetic": b"1",

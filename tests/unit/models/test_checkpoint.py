@@ -11,7 +11,8 @@ from models.card import read_model_card
 from models.checkpoint import load_checkpoint, save_checkpoint
 from models.errors import CheckpointError
 from models.schedule import NoiseSchedule, ScheduleConfig
-from models.unet3d import UNet3D, UNet3DConfig
+from models.unet3d import UNet3D
+from models.unet3d_config import UNet3DConfig
 
 CONFIG = UNet3DConfig(grid=8, base_channels=8, channel_mults=(1, 2), attention_max_size=4)
 PREPROCESSING = {"window": {"low_hu": -1024.0, "high_hu": 600.0}, "grid": [8, 8, 8]}

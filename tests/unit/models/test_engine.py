@@ -4,7 +4,8 @@ from torch import Tensor, nn
 
 from models import engine
 from models.engine import SamplingEngine, computes_in_bfloat16
-from models.unet3d import UNet3D, UNet3DConfig
+from models.unet3d import UNet3D
+from models.unet3d_config import UNet3DConfig
 
 SHAPE = (1, 3, 16, 16, 16)
 

@@ -18,7 +18,8 @@ from models.footprint import (
     sampling_footprint,
     training_footprint,
 )
-from models.unet3d import UNet3D, UNet3DConfig
+from models.unet3d import UNet3D
+from models.unet3d_config import UNet3DConfig
 
 SMALL = UNet3DConfig(grid=16, base_channels=8, channel_mults=(1, 2), attention_max_size=8)
 PAPER = UNet3DConfig()

@@ -2,12 +2,15 @@ import math
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from models import engine
+from models.engine import SamplingEngine
 from models.footprint import forward_flops
 from models.front_end import haar, inverse_haar
-from models.unet3d import UNet3D, UNet3DConfig
+from models.unet3d import UNet3D
+from models.unet3d_config import UNet3DConfig
 
 SMALL = UNet3DConfig(
     grid=16, base_channels=24, channel_mults=(1, 2), attention_max_size=4, front_end="haar"
@@ -70,6 +73,23 @@ def test_an_untrained_network_on_bands_predicts_zero_noise_and_learns_from_all_o
     of_bands = network.head.weight.grad.flatten(1).norm(dim=1)
     assert of_bands.shape == (8,)
     assert (of_bands > 0).all()
+
+
+def test_from_bfloat16_voxels_bands_are_summed_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And put together in float32: sums in bfloat16 would round along each of the axes."""
+    monkeypatch.setattr(engine, "_cpu_computes_in_bfloat16", lambda: True)
+    network = UNet3D(SMALL)
+    nn.init.normal_(network.head.weight, generator=torch.Generator().manual_seed(1))
+    fast = SamplingEngine(network, precision="bfloat16")
+    seen: dict[str, Tensor] = {}
+    fast._network.stem.register_forward_pre_hook(lambda _, given: seen.update(bands=given[0]))
+    fast._network.head.register_forward_hook(lambda _, __, out: seen.update(out=out))
+    x = volumes(1, 3, 16, 16, 16, dtype=torch.float32)
+    with torch.inference_mode():
+        eps = fast(x, torch.tensor([3]))
+    assert torch.equal(seen["bands"], haar(x.bfloat16().float()).bfloat16())
+    assert (seen["out"].dtype, eps.dtype) == (torch.bfloat16, torch.float32)
+    assert torch.equal(eps, inverse_haar(seen["out"].float()))
 
 
 def test_attention_is_placed_by_the_sides_behind_the_front_end() -> None:

@@ -13,7 +13,8 @@ from models.checkpoint import load_checkpoint, save_checkpoint
 from models.ddpm import eps_loss
 from models.engine import SamplingEngine
 from models.schedule import NoiseSchedule, ScheduleConfig
-from models.unet3d import UNet3D, UNet3DConfig
+from models.unet3d import UNet3D
+from models.unet3d_config import UNet3DConfig
 
 CONFIG = UNet3DConfig(
     grid=8, base_channels=24, channel_mults=(1, 2), attention_max_size=4, prediction="v"

@@ -17,7 +17,8 @@ from published_weights import (
 from torch import Tensor
 
 from models.published import read_published
-from models.unet3d import UNet3D, UNet3DConfig
+from models.unet3d import UNet3D
+from models.unet3d_config import UNet3DConfig
 
 SMALL = UNet3DConfig(grid=32, base_channels=4, channel_mults=(1, 2))
 

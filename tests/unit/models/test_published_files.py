@@ -16,7 +16,7 @@ from published_weights import (
 )
 from torch import Tensor
 
-from models.unet3d import UNet3DConfig
+from models.unet3d_config import UNet3DConfig
 
 SMALL = UNet3DConfig(grid=32, base_channels=4, channel_mults=(1, 2))
 

@@ -9,7 +9,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from models.checkpoint import save_checkpoint
 from models.schedule import NoiseSchedule, ScheduleConfig
-from models.unet3d import UNet3D, UNet3DConfig
+from models.unet3d import UNet3D
+from models.unet3d_config import UNet3DConfig
 
 # 24 channels make norms of three channels a group; norms of one channel would hide the step.
 TINY = UNet3DConfig(grid=8, base_channels=24, channel_mults=(1, 2), attention_max_size=4)

@@ -1,0 +1,134 @@
+"""Whose lake it is: the identity and the plan, written once and only ever made longer.
+
+claim -> dataset.json            create-if-absent
+items -> plan.parquet            a longer plan begins with the one that stands
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from typing import Any
+
+from factory.errors import StoreError
+from factory.lake import IDENTITY, PLAN, Lake
+from jobs.amount import Amount
+from jobs.cases import CaseStore
+from jobs.claims import differences
+from jobs.console import say
+from jobs.generate.plan import PlanSettings, WorkItem, plan_id, plan_table
+from manifests.errors import ManifestError
+from manifests.read import read_table
+from manifests.schema import PLAN_SCHEMA
+from manifests.write import write_table
+
+FORMAT = 2
+
+Identity = dict[str, Any]
+
+
+def claim_for(
+    items: Sequence[WorkItem],
+    shared: PlanSettings,
+    store: CaseStore,
+    amount: Amount,
+    *,
+    model: str,
+    nodules: str,
+) -> Identity:
+    """Return what `dataset.json` says of a lake with this plan.
+
+    Args:
+        items: The plan.
+        shared: What its items share.
+        store: Case store of the donors.
+        amount: As asked for.
+        model: Checkpoint, as a path or URL.
+        nodules: Bank of nodule shapes; empty for the embedded one.
+    """
+    return {
+        "kind": "lake",
+        "format": FORMAT,
+        "plan_id": plan_id(items),
+        "planned": len(items),
+        "asked": amount.given(),
+        "settings": {
+            **shared.as_json(),
+            "bank": shared.bank_digest,
+            "placement": asdict(shared.config.placement),
+        },
+        "cases": store.url,
+        "model": model,
+        "nodules": nodules,
+        "config": asdict(shared.config),
+        "versions": {name: version(name) for name in ("ct-factory", "torch", "ray", "zarr")},
+    }
+
+
+def check_claim(lake: Lake, claim: Identity, items: Sequence[WorkItem]) -> None:
+    """Refuse a lake that holds another plan, unless it is the beginning of this one.
+
+    Raises:
+        StoreError: It is of another model, recipe or other cases, or it holds more.
+    """
+    found = lake.identity()
+    if found is None or found.get("plan_id") == claim["plan_id"]:
+        return
+    if found.get("kind") != "lake":
+        raise StoreError(
+            f"--out {lake.url}: found a {found.get('kind')!s} folder; expected a lake, or none. Choose "
+            "another --out."
+        )
+    planned = int(found.get("planned", 0))
+    if planned < len(items) and plan_id(items[:planned]) == found["plan_id"]:
+        return
+    if planned > len(items) and standing_ids(lake)[: len(items)] == [i.work_id for i in items]:
+        raise StoreError(
+            f"lake {lake.url}: holds {planned} volumes, and {len(items)} are asked for; expected no "
+            f"fewer. For fewer of them: factory mix --count {len(items)}. Or repeat what the lake "
+            "was made with."
+        )
+    was, now = ({key: side.get(key) for key in ("planned", "settings")} for side in (found, claim))
+    changed = "; ".join(differences(was, now)) or "of other cases"
+    raise StoreError(
+        f"lake {lake.url}: holds another plan ({changed}); expected the same cases, model and recipe, "
+        "and no fewer volumes. Choose another --out, or repeat what the lake was made with."
+    )
+
+
+def write_claim(lake: Lake, claim: Identity, items: Sequence[WorkItem]) -> None:
+    """Write identity and plan, or make them longer; of two drivers one writes the identity.
+
+    Raises:
+        StoreError: As in `check_claim`: another driver was first.
+    """
+    lake.claim(claim)
+    check_claim(lake, claim, items)
+    write_plan(lake, items)
+    found = lake.identity() or claim
+    if found["planned"] < claim["planned"]:
+        say(f"extending: the lake was planned with {found['planned']} volumes, now {len(items)}")
+        # Last: until then the shorter plan is the one that is promised.
+        longer = {key: claim[key] for key in ("plan_id", "planned", "asked")}
+        lake.storage.write_json(IDENTITY, found | longer)
+
+
+def write_plan(lake: Lake, items: Sequence[WorkItem]) -> list[str]:
+    """Write the plan unless the one that stands begins with it; return the ids of the one that stands.
+
+    Another driver may have made it longer meanwhile.
+    """
+    ids = [item.work_id for item in items]
+    standing = standing_ids(lake)
+    if standing[: len(ids)] == ids:
+        return standing
+    write_table(plan_table(items), lake.storage.child(PLAN))
+    return ids
+
+
+def standing_ids(lake: Lake) -> list[str]:
+    """Return the work ids of a lake's plan in its order; none where there is no whole one."""
+    try:
+        found: list[str] = read_table(lake.storage.child(PLAN), PLAN_SCHEMA)["work_id"].to_pylist()
+    except ManifestError:
+        return []
+    return found

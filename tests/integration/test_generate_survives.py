@@ -1,0 +1,259 @@
+"""Generation that is killed, hung or run twice at once ends with the planned set all the same.
+
+The network plays no part in it, so volumes are rehearsed: noise that follows from the item's seed.
+"""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from support import make_case_store
+
+from factory.lake import MANIFEST, PROGRESS, QUARANTINE, Lake
+from jobs import verify
+from jobs.amount import Amount
+from jobs.generate import pool
+from jobs.generate.actor import Sampler
+from jobs.generate.actors import NumActors
+from jobs.generate.config import GenerateConfig
+from jobs.generate.job import generate
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+FACTORY = Path(sys.executable).with_name("factory")
+CONFIG = GenerateConfig(rehearsal=True, rehearsal_seconds=0.1)
+RECIPE = "[generate]\nrehearsal = true\nrehearsal_seconds = {seconds}\n"
+SECONDS_TO_END = 400
+
+
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of three phantoms on a 16^3 grid."""
+    return make_case_store(tmp_path_factory.mktemp("survives") / "cases", 3)
+
+
+@pytest.fixture(scope="module")
+def calm(
+    cases: Path, model_16: Path, tmp_path_factory: pytest.TempPathFactory, ray_cluster: None
+) -> bytes:
+    """Content digest of forty volumes that nothing disturbed."""
+    lake = tmp_path_factory.mktemp("calm") / "lake"
+    draw(cases, model_16, lake, 40)
+    return digest(lake)
+
+
+def draw(cases: Path, model: Path, lake: Path, count: int, **changes: Any) -> Any:
+    actors = changes.pop("actors", NumActors(2, 2))
+    config = replace(CONFIG, **changes)
+    return generate(cases, model, lake, Amount(count=count), config, actors=actors, device="cpu")
+
+
+def digest(lake: Path) -> bytes:
+    content: bytes = pq.read_metadata(lake / MANIFEST).metadata[b"ct_factory.content_digest"]
+    return content
+
+
+def command(cases: Path, model: Path, lake: Path, recipe: Path, count: int) -> list[str]:
+    return [
+        *(str(FACTORY), "generate", "--cases", str(cases), "--model", str(model)),
+        *("--out", str(lake), "--recipe", str(recipe), "--count", str(count), "--actors", "2"),
+    ]
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    path = tmp_path / "rehearsal.toml"
+    path.write_text(RECIPE.format(seconds=0.1))
+    return path
+
+
+def test_an_actor_killed_between_volume_and_commit_draws_the_item_again(
+    cases: Path, model_16: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calm: bytes
+) -> None:
+    def kill_once(sampler: Sampler, item: Any, *rest: Any) -> None:
+        Sampler._write(sampler, item, *rest)
+        try:
+            (tmp_path / "killed").touch(exist_ok=False)
+        except FileExistsError:
+            return
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    monkeypatch.setattr(pool, "Sampler", _changed("_write", kill_once))
+    draw(cases, model_16, tmp_path / "lake", 40)
+
+    assert (tmp_path / "killed").exists()
+    assert digest(tmp_path / "lake") == calm
+    # What the killed attempt had written is gone.
+    assert len(list((tmp_path / "lake" / "volumes").iterdir())) == 40
+    assert verify.problems(Lake(tmp_path / "lake")) == []
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_an_item_that_hangs_is_given_up_and_its_neighbours_are_drawn(
+    cases: Path, model_16: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hang(sampler: Sampler, item: Any, *rest: Any) -> Any:
+        if item.plan_index == 3:
+            return sampler._within_limit(rest[1], lambda: time.sleep(600))
+        return Sampler._accepted_draw(sampler, item, *rest)
+
+    monkeypatch.setattr(pool, "Sampler", _changed("_accepted_draw", hang))
+    result = draw(cases, model_16, tmp_path / "lake", 8, max_seconds=2.0, max_attempts=2)
+
+    assert (result.num_synthetic, result.num_quarantined) == (7, 1)
+    (reason,) = pq.read_table(tmp_path / "lake" / QUARANTINE)["message"].to_pylist()
+    assert "a step of it ran longer than 2 s" in reason
+    assert verify.problems(Lake(tmp_path / "lake")) == []
+
+
+def test_an_actor_that_could_not_start_once_does_not_end_the_run(
+    cases: Path, model_16: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calm: bytes
+) -> None:
+    def fail_once(sampler: Sampler, settings: Any) -> None:
+        try:
+            (tmp_path / "failed").touch(exist_ok=False)
+        except FileExistsError:
+            Sampler.__init__(sampler, settings)
+            return
+        raise OSError("the model could not be read, this once")
+
+    monkeypatch.setattr(pool, "Sampler", _changed("__init__", fail_once))
+    draw(cases, model_16, tmp_path / "lake", 40)
+
+    assert (tmp_path / "failed").exists()
+    assert digest(tmp_path / "lake") == calm
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_pool_grows_where_there_is_work_for_it(
+    cases: Path, model_16: Path, tmp_path: Path
+) -> None:
+    draw(
+        cases,
+        model_16,
+        tmp_path / "lake",
+        60,
+        actors=NumActors(1, 4),
+        rehearsal_seconds=1.0,
+    )
+    assert Lake(tmp_path / "lake").storage.read_json(PROGRESS)["actors"] == 4
+
+
+def test_waves_are_as_good_as_one(
+    cases: Path, model_16: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calm: bytes
+) -> None:
+    monkeypatch.setattr(pool, "WAVE", 15)
+    draw(cases, model_16, tmp_path / "lake", 40)
+    assert digest(tmp_path / "lake") == calm
+
+
+def test_of_two_drivers_at_once_each_item_is_committed_by_one(
+    cases: Path, model_16: Path, tmp_path: Path, recipe: Path, calm: bytes
+) -> None:
+    lake = tmp_path / "lake"
+    drivers = [
+        subprocess.Popen(
+            command(cases, model_16, lake, recipe, 40),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    told = [driver.communicate(timeout=SECONDS_TO_END)[0] for driver in drivers]
+    assert [driver.returncode for driver in drivers] == [0, 0], told
+    assert digest(lake) == calm
+    assert len(Lake(lake).committed_ids()) == 40
+    # Both took part; a volume that lost may lie until the next run of the same command.
+    rows = pq.read_table(lake / MANIFEST, columns=["run_id", "kind"]).to_pylist()
+    assert len({row["run_id"] for row in rows if row["kind"] == "synthetic"}) == 2
+    assert verify.problems(Lake(lake)) == []
+
+
+def test_twenty_kills_of_whatever_it_is_made_of_leave_the_set_of_a_calm_run(
+    cases: Path, model_16: Path, tmp_path: Path, recipe: Path, calm: bytes
+) -> None:
+    """Driver, actors and raylet, each at a random moment; the same command follows each end."""
+    lake, chance, kills = tmp_path / "lake", random.Random(20), 0
+    recipe.write_text(RECIPE.format(seconds=1.5))
+    deadline = time.monotonic() + SECONDS_TO_END
+    with (tmp_path / "log").open("wb") as log:
+        while kills < 20:
+            assert time.monotonic() < deadline, (tmp_path / "log").read_text()[-3000:]
+            driver = subprocess.Popen(
+                command(cases, model_16, lake, recipe, 40), stdout=log, stderr=log
+            )
+            kills += _kill_about(driver, chance, 20 - kills)
+            driver.wait(timeout=60)
+        ended = subprocess.run(
+            command(cases, model_16, lake, recipe, 40), stdout=log, stderr=log, timeout=200
+        )
+    assert ended.returncode == 0, (tmp_path / "log").read_text()[-3000:]
+    assert pq.read_table(lake / QUARANTINE).num_rows == 0
+    assert digest(lake) == calm
+
+
+def _kill_about(driver: "subprocess.Popen[bytes]", chance: random.Random, most: int) -> int:
+    """Kill a few actors of a driver, then its raylet or itself; return how many were killed."""
+    kills = 0
+    while driver.poll() is None and kills < most:
+        actors = _children(driver.pid, "ray::MapWorker")
+        if not actors:
+            time.sleep(0.05)
+            continue
+        time.sleep(chance.uniform(0.0, 1.5))
+        last = kills >= 3 or kills == most - 1
+        victims = (_children(driver.pid, "raylet") or [driver.pid]) if last else actors
+        victim = driver.pid if last and chance.random() < 0.5 else chance.choice(victims)
+        try:
+            os.kill(victim, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+        kills += 1
+        if last:
+            with suppress(subprocess.TimeoutExpired):
+                driver.wait(timeout=20)
+            driver.kill()
+            break
+    return kills
+
+
+def _children(pid: int, name: str) -> list[int]:
+    """Return the processes below one whose command begins with a name."""
+    parents, names = {}, {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            try:
+                stat = (entry / "stat").read_text()
+                names[int(entry.name)] = (entry / "cmdline").read_bytes().split(b"\0")[0].decode()
+            except (OSError, UnicodeDecodeError):
+                continue
+            parents[int(entry.name)] = int(stat[stat.rindex(")") + 2 :].split()[1])
+
+    def is_below(child: int) -> bool:
+        while child in parents:
+            if child == pid:
+                return True
+            child = parents[child]
+        return False
+
+    return [
+        child
+        for child, called in names.items()
+        if Path(called).name.startswith(name) and child != pid and is_below(child)
+    ]
+
+
+def _changed(method: str, function: Callable[..., Any]) -> type:
+    """Return a sampler with one method changed; a class of its own, which Ray ships as it is."""
+    return type("ChangedSampler", (Sampler,), {method: function})
