@@ -5,6 +5,7 @@
     │   └── RecipeError       a recipe's table or key
     ├── CaseError             one case is unusable; the rest of the job goes on
     ├── StoreError            a case store, lake or manifest is not what it says
+    │   └── AccessError       a bucket refuses credentials, or there are none (factory.storage)
     ├── ModelError            a checkpoint is missing, torn, or does not fit the cases
     └── ClusterError          Ray, or a resource that was asked for, is not there
 

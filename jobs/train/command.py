@@ -52,10 +52,10 @@ def command(
     from jobs.train import job
     from jobs.train.config import TrainConfig
     from jobs.train.workers import parse_num_workers
-    from jobs.workspace import path_of
+    from jobs.workspace import path_of, place_of
 
     name = options.recipe_name(recipe)
-    store, run = path_of("cases", cases), path_of("run", out)
+    store, run = place_of("cases", cases), path_of("run", out)
     config = load_recipe(name).table("train", TrainConfig, steps=steps)
     workers = parse_num_workers(num_workers)
     if dry_run:

@@ -48,7 +48,7 @@ class TrainResult:
 
 
 def train(
-    cases: Path,
+    cases: str | Path,
     run: Path,
     config: TrainConfig,
     *,
@@ -62,7 +62,7 @@ def train(
     """Train a model on the training split of a case store; run again, it goes on.
 
     Args:
-        cases: Case store.
+        cases: Case store, a path or an fsspec URL.
         run: Folder of the run, made or gone on with.
         config: How; the network's grid is set to the store's.
         recipe: Where `config` is from, for the model card.
@@ -86,7 +86,7 @@ def train(
 
 
 def dry_run(
-    cases: Path,
+    cases: str | Path,
     run: Path,
     config: TrainConfig,
     *,
@@ -122,7 +122,7 @@ def dry_run(
 
 
 def _prepared(
-    cases: Path,
+    cases: str | Path,
     run: Path,
     config: TrainConfig,
     recipe: str,

@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -178,6 +179,75 @@ def test_of_two_drivers_at_once_each_item_is_committed_by_one(
     rows = pq.read_table(lake / MANIFEST, columns=["run_id", "kind"]).to_pylist()
     assert len({row["run_id"] for row in rows if row["kind"] == "synthetic"}) == 2
     assert verify.problems(Lake(lake)) == []
+
+
+def test_a_node_that_is_lost_takes_no_item_with_it(
+    cases: Path, model_16: Path, tmp_path: Path, calm: bytes
+) -> None:
+    """Two nodes, of which the one with most of the actors goes away."""
+    arguments = [str(cases), str(model_16), str(tmp_path / "lake")]
+    with tempfile.TemporaryDirectory(prefix="nodes-", dir="/tmp") as temp:
+        Path(temp, "ray").mkdir()
+        ended = subprocess.run(
+            [sys.executable, "-c", TWO_NODES, *arguments],
+            capture_output=True,
+            text=True,
+            timeout=SECONDS_TO_END,
+            check=False,
+            env={**os.environ, "RAY_TMPDIR": temp},
+        )
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    assert "lost a node with items under way" in ended.stdout
+    assert digest(tmp_path / "lake") == calm
+    assert verify.problems(Lake(tmp_path / "lake")) == []
+
+
+TWO_NODES = """
+import sys, threading, time
+from ray.cluster_utils import Cluster
+from factory.lake import Lake
+from jobs.amount import Amount
+from jobs.generate.actors import NumActors
+from jobs.generate.config import GenerateConfig
+from jobs.generate.job import generate
+
+cases, model, lake = sys.argv[1:]
+head = {"num_cpus": 1, "include_dashboard": False}
+cluster = Cluster(initialize_head=True, head_node_args=head)
+doomed = cluster.add_node(num_cpus=2)
+
+def lose() -> None:
+    while len(Lake(lake).committed_ids()) < 10:
+        time.sleep(0.05)
+    if len(Lake(lake).committed_ids()) < 40:
+        print("lost a node with items under way", flush=True)
+    cluster.remove_node(doomed, allow_graceful=False)
+
+threading.Thread(target=lose, daemon=True).start()
+config = GenerateConfig(rehearsal=True, rehearsal_seconds=0.5)
+generate(
+    cases, model, lake, Amount(count=40), config,
+    actors=NumActors(1, 3), device="cpu", ray_address=cluster.address,
+)
+cluster.shutdown()
+"""
+
+
+def test_nothing_of_ray_that_goes_away_is_used(
+    cases: Path, model_16: Path, tmp_path: Path, recipe: Path
+) -> None:
+    """Ray warns of what its next releases take out; here that is an error."""
+    warned = "error::ray.util.annotations.RayDeprecationWarning"
+    line = command(cases, model_16, tmp_path / "lake", recipe, 4)
+    ended = subprocess.run(
+        [sys.executable, "-W", warned, *line],
+        capture_output=True,
+        text=True,
+        timeout=SECONDS_TO_END,
+        check=False,
+        env={**os.environ, "PYTHONWARNINGS": warned},
+    )
+    assert ended.returncode == 0, ended.stderr[-3000:]
 
 
 def test_twenty_kills_of_whatever_it_is_made_of_leave_the_set_of_a_calm_run(

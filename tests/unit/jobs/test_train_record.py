@@ -4,10 +4,11 @@ import json
 import math
 import os
 import struct
-import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from queue import Full
 from typing import Any
 
 import numpy as np
@@ -247,20 +248,18 @@ def test_a_tensorboard_that_has_ended_does_not_stop_the_training(
     recorder = Recorder(tmp_path, start_step=0)
     writer = recorder._board.file_writer.event_writer
     writer._worker.stop()
-    # Or the test process would wait, at its end, for somebody to read what is left.
-    writer._event_queue.cancel_join_thread()
+    queue = writer._event_queue
+    # Where it would wait for ever, it raises.
+    monkeypatch.setattr(queue, "put", partial(queue.put, block=False))
     imsave(tmp_path / "drawn.png", np.zeros((5, 7, 3), dtype=np.uint8))
-
-    def train_on() -> None:
+    try:
         for step in range(1, 21):
             recorder.step(step, loss=0.5, lr=1e-3, seconds=2.0, wait=0.1)
             recorder.picture(step, tmp_path / "drawn.png")
-
-    # A daemon: were it to wait for the queue, it would wait for ever.
-    training = threading.Thread(target=train_on, daemon=True)
-    training.start()
-    training.join(timeout=60)
-    assert not training.is_alive()
+    except Full:
+        # Or it would wait again, when the process ends.
+        writer._closed = True
+        raise
     recorder.close()
     assert [line["step"] for line in lines(tmp_path)] == list(range(1, 21))
 
