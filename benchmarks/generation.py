@@ -31,12 +31,12 @@ from jobs import cluster
 from jobs.amount import Amount
 from jobs.cases import open_case_store
 from jobs.generate.actors import NumActors
-from jobs.generate.claim import write_plan
 from jobs.generate.config import GenerateConfig
 from jobs.generate.job import generate
-from jobs.generate.plan import PlanSettings, plan_items
+from jobs.generate.plan import PlanSettings, plan_items, plan_table
 from jobs.generate.publish import publish
 from jobs.ingest.job import ingest
+from manifests.write import write_table
 from models.checkpoint import save_checkpoint
 from models.schedule import NoiseSchedule, ScheduleConfig
 from models.unet3d import UNet3D
@@ -121,8 +121,9 @@ def _make_cases(folder: Path, grid: int) -> None:
 def _plan(folder: Path, count: int) -> Figures:
     rows = open_case_store(folder / "cases").training_rows()
     with _measured() as figures:
-        lake = Lake(folder / "planned")
-        write_plan(lake, plan_items(rows, _SHARED, count))
+        items = plan_items(rows, _SHARED, count)
+        (folder / "planned").mkdir()
+        write_table(plan_table(items), folder / "planned" / PLAN)
     return figures | {"items": count, "file_mb": (folder / "planned" / PLAN).stat().st_size / 1e6}
 
 
@@ -146,7 +147,7 @@ def _publish(folder: Path, count: int) -> Figures:
         }
         (folder / "published" / "commits" / f"{item.work_id}.json").write_text(json.dumps(told))
     with _measured() as figures:
-        publish(lake, [item.work_id for item in items], store)
+        publish(lake, lambda: [item.work_id for item in items], store)
     return figures | {"items": count}
 
 

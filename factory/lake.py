@@ -13,6 +13,7 @@ killed between any two calls: what was not committed is an orphan, and is swept.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,9 @@ IDENTITY = "dataset.json"
 PROGRESS = "progress.json"
 
 _SUFFIX = ".ome.zarr"
+
+_READERS = 16
+"""Records that are read at once: over a network each takes its time."""
 
 
 class Lake:
@@ -75,7 +79,11 @@ class Lake:
 
     def commit(self, item: str, row: Mapping[str, Any]) -> bool:
         """Make `row` the item's, unless another attempt was first; return whether it is."""
-        return self.storage.create_json(f"commits/{item}.json", row)
+        if self.storage.create_json(f"commits/{item}.json", row):
+            return True
+        # Where an answer was lost on the way, the marker that is in the way may be this one.
+        own = row.get("image_uri")
+        return own is not None and self._record("commits", item).get("image_uri") == own
 
     def replace_commit(self, item: str, row: Mapping[str, Any]) -> None:
         """Make `row` the item's, whatever stood there: its input has changed."""
@@ -116,12 +124,9 @@ class Lake:
 
     def quarantined(self) -> list[dict[str, Any]]:
         """Return the record of each item that was given up, by id."""
-        records = []
-        for item in sorted(self.quarantined_ids()):
-            # Another process may release an item between the listing and the reading.
-            with suppress(FileNotFoundError):
-                records.append(self._record("quarantine", item))
-        return records
+        with ThreadPoolExecutor(_READERS) as pool:
+            found = pool.map(self._quarantine_record, sorted(self.quarantined_ids()))
+            return [record for record in found if record]
 
     def release(self, items: Iterable[str]) -> None:
         """Take items out of quarantine."""
@@ -157,6 +162,12 @@ class Lake:
     def drop(self, item: str) -> None:
         """Take back the commit of an item whose volume is gone or torn: it is to be made again."""
         self.storage.remove(f"commits/{item}.json")
+
+    def _quarantine_record(self, item: str) -> dict[str, Any] | None:
+        # Another process may release an item between the listing and the reading.
+        with suppress(FileNotFoundError):
+            return self._record("quarantine", item)
+        return None
 
     def _record(self, folder: str, item: str) -> dict[str, Any]:
         return self._read(f"{folder}/{item}.json", "Remove the file and run the command again.")

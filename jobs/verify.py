@@ -74,13 +74,19 @@ def _redrawn_problems(lake: "Lake", count: int) -> Iterator[str]:
     """Yield what is wrong with volumes that were drawn again; say how each came out."""
     if not count:
         return
+    from factory.errors import FactoryError
     from jobs.console import say
     from jobs.generate.regenerate import regenerate
+    from models.errors import CheckpointError
 
-    for redrawn in regenerate(lake, count):
-        say(f"drawn again: {redrawn}")
-        if redrawn.problem:
-            yield redrawn.problem
+    try:
+        for redrawn in regenerate(lake, count):
+            say(f"drawn again: {redrawn}")
+            if redrawn.problem:
+                yield redrawn.problem
+    except (FactoryError, CheckpointError) as error:
+        # What was found before is still to be told, and to be mended.
+        yield f"nothing could be drawn again: {error}"
 
 
 def problems(lake: "Lake") -> list[str]:
@@ -135,7 +141,7 @@ def _manifest_problems(lake: "Lake") -> Iterator[Problem]:
     listed = {row["work_id"] for row in rows if row["kind"] == "synthetic"}
     for work_id in sorted(listed ^ lake.committed_ids()):
         yield Problem(f"item {work_id}: in the manifest or committed, but not both")
-    yield from map(Problem, _marker_problems(lake, rows))
+    yield from map(Problem, _marker_problems(lake, rows, lake.committed_ids()))
     donors = {row["case_id"]: row for row in rows if row["kind"] == "real"}
     with ThreadPoolExecutor() as pool, progress("verify", len(rows)) as tracker:
         checks = pool.map(lambda row: _volume_problem(path, row, donors), rows)
@@ -145,12 +151,14 @@ def _manifest_problems(lake: "Lake") -> Iterator[Problem]:
                 yield problem
 
 
-def _marker_problems(lake: "Lake", rows: list[dict[str, Any]]) -> Iterator[str]:
+def _marker_problems(
+    lake: "Lake", rows: list[dict[str, Any]], committed: set[str]
+) -> Iterator[str]:
     from factory.errors import StoreError
 
     keys = ("image_uri", "image_sha256", "layout_sha256", "case_id")
     for row in rows:
-        if row["kind"] == "synthetic" and lake.is_committed(row["work_id"]):
+        if row["kind"] == "synthetic" and row["work_id"] in committed:
             try:
                 marker = lake.committed_row(row["work_id"])
             except StoreError as error:

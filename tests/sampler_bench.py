@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from factory.lake import Lake
+from factory.nodules.bank import embedded_bank
 from factory.storage import Storage
 from factory.volumes import Volume, read_volume
 from jobs.cases import CaseStore
@@ -27,6 +28,7 @@ def settings_of(store: CaseStore, model: Path, lake: Path, config: GenerateConfi
         model=str(model),
         model_digest=read_model_card(model).digest,
         nodules="",
+        bank_digest=embedded_bank().digest,
         steps=config.num_steps(read_model_card(model).schedule.num_steps),
         seed=0,
         config=config,

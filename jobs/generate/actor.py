@@ -8,11 +8,10 @@ raises for an item: an exception is a quarantine record and a row that says so.
 
 import gc
 import json
-import os
 import sys
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -29,12 +28,11 @@ from factory.errors import CaseError, FactoryError
 from factory.lake import Lake
 from factory.preprocessing import NotFiniteError
 from factory.quality import Quality
-from factory.storage import AccessError
 from factory.volumes import Volume, write_volume
 from jobs.generate.company import Company
 from jobs.generate.plan import WorkItem, redraw_seed
 from jobs.generate.volume_sampler import Prepared, SamplerSettings, VolumeSampler
-from jobs.generate.watchdog import time_limit
+from jobs.generate.watchdog import end_process, time_limit
 from jobs.quarantine import as_case_error, give_up
 
 _DEATHS_A_BLAME = 4
@@ -87,18 +85,15 @@ class Sampler:
         """Draw one item; return its work id, whether it is committed, and what went wrong."""
         item, donor = WorkItem(**content["work"]), content["donor"]
         start, clock = time.monotonic(), _Clock()
+        recorded = True
         try:
             problem = self._draw_unless_done(item, donor, clock)
-        except torch.AcceleratorError:
-            # The CUDA context is poisoned, and every further item would fail: Ray starts another
-            # actor, and the attempt records end it for an item that does this each time.
-            os._exit(1)
         except Exception as error:
-            # Another driver may have committed it, and swept away what this one was writing.
-            problem = "" if self._lake.is_committed(item.work_id) else self._fail(item, error)
+            problem, recorded = self._what_became(item, error)
         return {
             "work_id": item.work_id,
             "committed": not problem,
+            "recorded": recorded,
             "problem": problem,
             "seconds": time.monotonic() - start,
             "device_seconds": clock.device,
@@ -115,10 +110,14 @@ class Sampler:
             attempt = self._lake.attempts.start(
                 item.work_id, self._settings.run_id, node_id=self._node_id, alone=bool(died)
             )
-            self._draw_and_commit(item, donor, attempt, clock)
-        # What is left of it is swept when the run ends.
-        with suppress(OSError):
-            self._lake.attempts.forget(item.work_id)
+            try:
+                self._draw_and_commit(item, donor, attempt, clock)
+            except torch.AcceleratorError as error:
+                # The CUDA context is poisoned, and every further item would fail: Ray starts another
+                # actor, and the attempt records end it for an item that does this each time.
+                reason = f"the device failed: {error}"
+                end_process(lambda: self._lake.attempts.end(attempt, reason))
+        self._forget(item)
         return ""
 
     def _draw_and_commit(
@@ -139,7 +138,8 @@ class Sampler:
             "seconds": time.monotonic() - start,
             "created_at": datetime.now(UTC).isoformat(),
         }
-        if not self._lake.commit(item.work_id, row | told):
+        commit = partial(self._lake.commit, item.work_id, row | told)
+        if not self._within_limit(attempt, commit):
             self._lake.storage.remove(path)
 
     def _accepted_draw(
@@ -194,16 +194,30 @@ class Sampler:
         volume = Volume(ct=draw.hu, layout=prepared.layout, affine=prepared.affine)
         write_volume(self._lake.storage, path, volume, kind="synthetic", work_id=item.work_id)
 
-    def _fail(self, item: WorkItem, error: Exception) -> str:
-        # Memory gets free, and tokens that expired are renewed.
-        passing = isinstance(error, DeviceMemoryError | AccessError)
-        retriable = passing or not isinstance(error, FactoryError)
+    def _what_became(self, item: WorkItem, error: Exception) -> tuple[str, bool]:
+        """Return what is wrong with an item whose drawing ended so, and whether it is recorded."""
         problem = as_case_error(item.case_id, error)
         try:
-            return self._give_up(item, problem, retriable=retriable)
-        except OSError as unrecorded:
+            # Another driver may have committed it, and swept away what this one was writing.
+            if self._lake.is_committed(item.work_id):
+                return "", True
+            return self._fail(item, error, problem), True
+        except Exception as unrecorded:
             # The disk is full, say: without a record the item is open, and the next run draws it.
-            return f"{problem} The reason could not be recorded: {unrecorded}."
+            return f"{problem} The reason could not be recorded: {unrecorded}.", False
+
+    def _forget(self, item: WorkItem) -> None:
+        # What is left of it is swept when the run ends.
+        with suppress(Exception):
+            self._lake.attempts.forget(item.work_id)
+
+    def _fail(self, item: WorkItem, error: Exception, problem: CaseError) -> str:
+        # Memory gets free, tokens are renewed, and a network comes back.
+        passing = isinstance(error, DeviceMemoryError | OSError)
+        retriable = passing or not isinstance(error, FactoryError)
+        told = self._give_up(item, problem, retriable=retriable)
+        self._forget(item)
+        return told
 
     def _give_up(
         self, item: WorkItem, error: Exception, *, retriable: bool, attempts: int = 1
@@ -229,14 +243,24 @@ def _verdict_on(item: WorkItem, died: Sequence[Attempt], max_attempts: int) -> C
     blamed = sum(item_is_to_blame(attempt, lost) for attempt in died)
     if blamed < max_attempts and len(died) < _DEATHS_A_BLAME * max_attempts:
         return None
-    told = sorted({attempt.ended for attempt in died} - {""})
     return CaseError(
         item.case_id,
-        f"work item {item.work_id} ended its process {len(died)} times"
-        f"{f' ({told[0]})' if told else ''}; expected a volume. Give the actor more "
-        f"{'time (max_seconds of [generate])' if told else 'memory'} and run again, or leave the case "
-        "out.",
+        f"work item {item.work_id} ended its process {len(died)} times{_how(died, lost)}, or leave the "
+        "case out.",
     )
+
+
+def _how(died: Sequence[Attempt], lost: Collection[str]) -> str:
+    """Return why attempts died, as far as somebody could tell, and what to do."""
+    told = next((attempt.ended for attempt in reversed(died) if attempt.ended), "")
+    expected = "; expected a volume."
+    if "longer than" in told:
+        return f" ({told}){expected} Give it more time (max_seconds of [generate]) and run again"
+    if told:
+        return f" ({told}){expected} Look at the device and run again"
+    if all(attempt.node_id in lost for attempt in died):
+        return f" with nodes that were lost{expected} Run again where nodes stay"
+    return f"{expected} Give the actor more memory and run again"
 
 
 def _with_room(item: WorkItem, sample: Callable[[], NDArray[np.int16]]) -> NDArray[np.int16]:
@@ -253,7 +277,7 @@ def _with_room(item: WorkItem, sample: Callable[[], NDArray[np.int16]]) -> NDArr
     except torch.OutOfMemoryError as error:
         raise DeviceMemoryError(
             item.case_id,
-            f"the device ran out of memory twice, then with an empty cache ({error}); expected room for "
+            f"the device ran out of memory, also with an empty cache ({error}); expected room for "
             "one volume. Take --precision bfloat16, fewer actors a GPU, or a GPU with more memory.",
         ) from error
 

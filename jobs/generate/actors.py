@@ -67,8 +67,8 @@ def pool_for(
 ) -> Pool:
     """Return the pool for a number of items.
 
-    The fewest actors fit on what the cluster has, for Ray waits for them all. The most may be more
-    where a cluster was joined: it may have an autoscaler.
+    The fewest actors fit on what the cluster has. The most may be more where a cluster was joined: it
+    may have an autoscaler.
 
     Args:
         cluster: Where they run.
@@ -96,7 +96,7 @@ def check_gpus_per_actor(num_gpus: float) -> None:
     """
     if num_gpus >= 1 and num_gpus == int(num_gpus):
         return
-    if 0 < num_gpus < 1 and abs(1 / num_gpus - round(1 / num_gpus)) < 0.05:
+    if 0 < num_gpus < 1 and 0.95 <= num_gpus * round(1 / num_gpus) <= 1:
         return
     raise UsageError(
         f"--num-gpus-per-actor {num_gpus:g}: expected a whole number, or a share that fills a GPU: "
@@ -105,7 +105,9 @@ def check_gpus_per_actor(num_gpus: float) -> None:
 
 
 def _on_gpus(cluster: Cluster, asked: NumActors | None, num_items: int, num_gpus: float) -> Pool:
-    there = int(cluster.num_gpus / num_gpus + 1e-6)
+    there = int(cluster.num_gpus / num_gpus)
+    if num_gpus < 1:
+        there = int(cluster.num_gpus) * round(1 / num_gpus)
     if there < 1:
         raise ClusterError(
             f"--num-gpus-per-actor {num_gpus:g}: the cluster has {cluster.num_gpus:g} GPUs; expected "

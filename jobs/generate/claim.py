@@ -4,6 +4,7 @@ claim -> dataset.json            create-if-absent
 items -> plan.parquet            a longer plan begins with the one that stands
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
@@ -71,7 +72,10 @@ def check_claim(lake: Lake, claim: Identity, items: Sequence[WorkItem]) -> None:
         StoreError: It is of another model, recipe or other cases, or it holds more.
     """
     found = lake.identity()
-    if found is None or found.get("plan_id") == claim["plan_id"]:
+    if found is None:
+        return
+    _check_quality(lake, found, claim)
+    if found.get("plan_id") == claim["plan_id"]:
         return
     if found.get("kind") != "lake":
         raise StoreError(
@@ -101,34 +105,57 @@ def write_claim(lake: Lake, claim: Identity, items: Sequence[WorkItem]) -> None:
     Raises:
         StoreError: As in `check_claim`: another driver was first.
     """
-    lake.claim(claim)
+    found = lake.claim(claim)
     check_claim(lake, claim, items)
-    write_plan(lake, items)
-    found = lake.identity() or claim
-    if found["planned"] < claim["planned"]:
+    if found["planned"] < len(items):
         say(f"extending: the lake was planned with {found['planned']} volumes, now {len(items)}")
-        # Last: until then the shorter plan is the one that is promised.
+    keep_plan(lake, claim, items)
+
+
+def keep_plan(lake: Lake, claim: Identity, items: Sequence[WorkItem]) -> list[str]:
+    """Make identity and plan at least as long as these items; return the ids of the plan that stands.
+
+    Another driver may have made them longer, or shorter: of two that extend at once, the one that
+    asks for less may write last.
+    """
+    ids = [item.work_id for item in items]
+    while True:
+        standing = standing_ids(lake)
+        if standing[: len(ids)] != ids:
+            write_table(plan_table(items), lake.storage.child(PLAN))
+            continue
+        found = lake.identity() or claim
+        if found["planned"] >= len(ids):
+            return standing
+        # After the plan: until then the shorter one is what is promised.
         longer = {key: claim[key] for key in ("plan_id", "planned", "asked")}
         lake.storage.write_json(IDENTITY, found | longer)
 
 
-def write_plan(lake: Lake, items: Sequence[WorkItem]) -> list[str]:
-    """Write the plan unless the one that stands begins with it; return the ids of the one that stands.
-
-    Another driver may have made it longer meanwhile.
-    """
-    ids = [item.work_id for item in items]
-    standing = standing_ids(lake)
-    if standing[: len(ids)] == ids:
-        return standing
-    write_table(plan_table(items), lake.storage.child(PLAN))
-    return ids
-
-
 def standing_ids(lake: Lake) -> list[str]:
-    """Return the work ids of a lake's plan in its order; none where there is no whole one."""
+    """Return the work ids of a lake's plan in its order; none where there is no whole one.
+
+    Raises:
+        ManifestError: There is one, and it cannot be read for now.
+    """
+    if not lake.storage.exists(PLAN):
+        return []
     try:
         found: list[str] = read_table(lake.storage.child(PLAN), PLAN_SCHEMA)["work_id"].to_pylist()
-    except ManifestError:
+    except ManifestError as error:
+        # A network that is down must not make a plan look torn: it would be written over.
+        if isinstance(error.__cause__, OSError):
+            raise
         return []
     return found
+
+
+def _check_quality(lake: Lake, found: Identity, claim: Identity) -> None:
+    """Refuse other limits: they are in no work id, and verdicts of one lake must mean one thing."""
+    asked = json.loads(json.dumps(claim["config"]["quality"]))
+    stood = found.get("config", {}).get("quality", asked)
+    if changed := differences(stood, asked, "generate.quality."):
+        raise StoreError(
+            f"lake {lake.url}: its volumes were judged by other limits ({'; '.join(changed)}); expected the "
+            "same. Choose another --out, or repeat what the lake was made with."
+        )

@@ -16,7 +16,7 @@ from jobs.cases import open_case_store
 from jobs.cluster import Cluster, connect
 from jobs.console import say
 from jobs.generate.actors import NumActors, check_gpus_per_actor, pool_for
-from jobs.generate.claim import check_claim, claim_for, write_claim, write_plan
+from jobs.generate.claim import check_claim, claim_for, keep_plan, write_claim
 from jobs.generate.config import GenerateConfig
 from jobs.generate.model import open_model
 from jobs.generate.plan import PlanSettings, WorkItem, plan_items
@@ -28,7 +28,7 @@ from models.card import ModelCard
 from models.engine import computes_in_bfloat16
 
 EVERY_CLASS = "all"
-"""Value of `--retry-quarantined` that names no class of error."""
+"""What `--retry-quarantined` asks for: no class of error in particular."""
 
 
 def generate(
@@ -74,7 +74,7 @@ def generate(
     lake, bank = Lake(out), str(nodules.resolve()) if nodules else ""
     claim = claim_for(items, shared, store, amount, model=str(checkpoint), nodules=bank)
     check_claim(lake, claim, items)
-    todo = _todo(lake, items, retry_quarantined)
+    todo, num_given_up = _todo(lake, items, retry_quarantined)
     if todo:
         with connect(ray_address) as cluster:
             settings = SamplerSettings(
@@ -83,30 +83,29 @@ def generate(
                 model=str(checkpoint),
                 model_digest=card.digest,
                 nodules=bank,
+                bank_digest=shared.bank_digest,
                 steps=shared.steps,
                 seed=seed,
                 config=config,
                 device=_device(cluster, device, config),
                 run_id=uuid.uuid4().hex,
             )
-            use_gpu = settings.device == "cuda"
             pool = pool_for(
-                cluster, config, actors, len(todo), use_gpu=use_gpu, num_gpus=num_gpus_per_actor
+                cluster,
+                config,
+                actors,
+                len(todo),
+                use_gpu=settings.device == "cuda",
+                num_gpus=num_gpus_per_actor,
             )
             write_claim(lake, claim, items)
             say(f"generate: {pool}")
-            given_up = len(lake.quarantined_ids())
-            with tally(
-                lake,
-                run_id=settings.run_id,
-                planned=len(items),
-                todo=len(todo),
-                quarantined=given_up,
-            ) as counted:
+            counts = {"planned": len(items), "todo": len(todo), "quarantined": num_given_up}
+            with tally(lake, run_id=settings.run_id, **counts) as counted:
                 run_pool(settings, todo, store, pool, counted)
     else:
         write_claim(lake, claim, items)
-    return publish(lake, write_plan(lake, items), store)
+    return publish(lake, lambda: keep_plan(lake, claim, items), store)
 
 
 def _device(cluster: Cluster, asked: str, config: GenerateConfig) -> str:
@@ -144,8 +143,10 @@ def _shared(
     )
 
 
-def _todo(lake: Lake, items: list[WorkItem], retry_quarantined: str | None) -> list[WorkItem]:
-    """Return the items to draw: those that are not committed, nor given up for good.
+def _todo(
+    lake: Lake, items: list[WorkItem], retry_quarantined: str | None
+) -> tuple[list[WorkItem], int]:
+    """Return the items to draw, those neither committed nor given up for good, and how many are that.
 
     What a full disk, a killed actor or a bug gave up is tried again by itself.
     """
@@ -157,14 +158,16 @@ def _todo(lake: Lake, items: list[WorkItem], retry_quarantined: str | None) -> l
     ]
     lake.release(again)
     if retry_quarantined and not again:
+        flag = "--retry-quarantined"
+        if retry_quarantined != EVERY_CLASS:
+            flag = f"--retry-class {retry_quarantined}"
         classes = sorted({record["error_class"] for record in records})
-        say(
-            f"warning: --retry-quarantined {retry_quarantined}: found "
-            f"{', '.join(classes) or 'nothing in quarantine'}; nothing is tried again"
-        )
-    committed, given_up = lake.committed_ids(), lake.quarantined_ids()
+        found = ", ".join(classes) or "nothing in quarantine"
+        say(f"warning: {flag}: found {found}; nothing is tried again")
+    committed = lake.committed_ids()
+    given_up = lake.quarantined_ids() - committed
     todo = [item for item in items if item.work_id not in committed | given_up]
     if len(todo) < len(items):
         done = sum(item.work_id in committed for item in items)
         say(f"resuming: {done} of {len(items)} items are done, {len(todo)} to draw")
-    return todo
+    return todo, sum(item.work_id in given_up for item in items)

@@ -3,7 +3,7 @@
 plan ⟕ commits ⟕ quarantine, and the real rows of the case store --> manifest, quarantine
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,6 +22,9 @@ from manifests.write import manifest_table, write_manifest
 _ROWS_AT_ONCE = 2_000
 """Rows take ten times the memory before they are columns."""
 
+_TRIES = 3
+"""A driver that is still at work publishes at its own end."""
+
 _READERS = 16
 """Commit markers that are read at once: over a network each takes its time."""
 
@@ -37,27 +40,37 @@ class GenerateResult:
     synthetic_fraction: float
 
 
-def publish(lake: Lake, planned: Sequence[str], store: CaseStore) -> GenerateResult:
+def publish(
+    lake: Lake, standing_plan: Callable[[], Sequence[str]], store: CaseStore
+) -> GenerateResult:
     """Write the manifest and the quarantine of what the plan has become.
 
     Args:
         lake: The lake.
-        planned: Work ids of the plan that stands.
+        standing_plan: Returns the work ids of the plan that stands.
         store: Case store of the donors, whose rows are the real ones.
 
     Raises:
-        FactoryError: All of it was quarantined.
+        FactoryError: Nothing of it was drawn.
     """
+    for _ in range(_TRIES):
+        planned = standing_plan()
+        result = _publish_once(lake, planned, store)
+        # Another driver may have published more in between, and this one less over it.
+        drawn = result.num_synthetic
+        if len(lake.committed_ids() & set(planned)) == drawn and standing_plan() == planned:
+            break
+    return result
+
+
+def _publish_once(lake: Lake, planned: Sequence[str], store: CaseStore) -> GenerateResult:
     committed, given_up = lake.committed_ids(), lake.quarantined_ids()
     lake.release(given_up & committed)
     quarantined = (given_up & set(planned)) - committed
     publish_quarantine(lake)
     drawn = [work_id for work_id in planned if work_id in committed]
     if planned and not drawn:
-        raise FactoryError(
-            f"lake {lake.url}: all {len(quarantined)} items were quarantined; expected at least one "
-            f"volume. The reasons are above and in {lake.storage.child(QUARANTINE)}."
-        )
+        raise _nothing_drawn(lake, len(planned), len(quarantined))
     manifest = lake.storage.child(MANIFEST)
     synthetic = _synthetic_table(lake, drawn)
     write_manifest(pa.concat_tables([manifest_table(_real_rows(store)), synthetic]), manifest)
@@ -72,6 +85,19 @@ def publish(lake: Lake, planned: Sequence[str], store: CaseStore) -> GenerateRes
         num_synthetic=mix.num_synthetic,
         num_quarantined=len(quarantined),
         synthetic_fraction=mix.synthetic_fraction or 0.0,
+    )
+
+
+def _nothing_drawn(lake: Lake, num_planned: int, num_quarantined: int) -> FactoryError:
+    if num_quarantined < num_planned:
+        return FactoryError(
+            f"lake {lake.url}: none of {num_planned} items was drawn, and {num_planned - num_quarantined} "
+            "are open; expected at least one volume. Mend what is told above and run the same command "
+            "again."
+        )
+    return FactoryError(
+        f"lake {lake.url}: all {num_quarantined} items were quarantined; expected at least one "
+        f"volume. The reasons are above and in {lake.storage.child(QUARANTINE)}."
     )
 
 

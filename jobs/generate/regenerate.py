@@ -4,6 +4,7 @@ rows, a sample by hash -> VolumeSampler as dataset.json has it -> voxels of the 
 """
 
 import hashlib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 
 from factory.digests import sha256_of_voxels
-from factory.errors import StoreError
+from factory.errors import FactoryError, StoreError
 from factory.lake import MANIFEST, Lake
 from jobs.cases import open_case_store
 from jobs.generate.config import GenerateConfig
@@ -38,9 +39,13 @@ class Redrawn:
     same_voxels: bool
     mean_difference_hu: float
     """Over the voxels that were drawn."""
+    error: str = ""
+    """Why it could not be drawn again, or compared."""
 
     def __str__(self) -> str:
         """Return how it came out, in a line."""
+        if self.error:
+            return f"case {self.case_id}, {self.work_id}: could not be"
         environment = "the same environment" if self.same_environment else "another environment"
         voxels = (
             "the same voxels"
@@ -53,6 +58,8 @@ class Redrawn:
     def problem(self) -> str:
         """What is wrong with it, or nothing."""
         name = f"case {self.case_id}, {self.work_id}"
+        if self.error:
+            return f"{name}: could not be drawn again: {self.error}"
         if self.same_voxels:
             return ""
         if self.same_environment:
@@ -87,19 +94,42 @@ def regenerate(lake: Lake, count: int, *, device: str | None = None) -> Iterator
     path = lake.storage.child(MANIFEST)
     rows = [row for row in read_manifest(path).to_pylist() if row["kind"] == "synthetic"]
     for row in sorted(rows, key=_by_lot)[:count]:
-        item = items[row["work_id"]]
-        prepared = sampler.prepare(item, donor(donors[item.case_id]))
-        hu = sampler.sample(prepared, row["seed"])
-        standing = read_row(path, row).ct
-        drawn = prepared.given.drawn
-        apart = np.abs(hu.astype(np.int32) - standing.astype(np.int32))[drawn]
-        yield Redrawn(
-            work_id=item.work_id,
-            case_id=item.case_id,
-            same_environment=sampler.surroundings["env_fingerprint"] == row["env_fingerprint"],
-            same_voxels=sha256_of_voxels(hu) == row["image_sha256"],
-            mean_difference_hu=float(apart.mean()),
-        )
+        item, given = items.get(row["work_id"]), donors.get(row["case_id"])
+        try:
+            if item is None or given is None:
+                raise StoreError(
+                    f"the {'plan' if item is None else 'case store'} has no row of it; expected one"
+                )
+            yield _compare(path, row, item, donor(given), sampler)
+        except FactoryError as error:
+            yield Redrawn(
+                work_id=row["work_id"],
+                case_id=row["case_id"],
+                same_environment=False,
+                same_voxels=False,
+                mean_difference_hu=math.nan,
+                error=str(error),
+            )
+
+
+def _compare(
+    manifest: str,
+    row: dict[str, Any],
+    item: WorkItem,
+    given: dict[str, Any],
+    sampler: VolumeSampler,
+) -> Redrawn:
+    prepared = sampler.prepare(item, given)
+    hu = sampler.sample(prepared, row["seed"])
+    standing = read_row(manifest, row).ct
+    apart = np.abs(hu.astype(np.int32) - standing.astype(np.int32))[prepared.given.drawn]
+    return Redrawn(
+        work_id=item.work_id,
+        case_id=item.case_id,
+        same_environment=sampler.surroundings["env_fingerprint"] == row["env_fingerprint"],
+        same_voxels=sha256_of_voxels(hu) == row["image_sha256"],
+        mean_difference_hu=float(apart.mean()),
+    )
 
 
 def _settings(lake: Lake, device: str) -> SamplerSettings:
@@ -117,6 +147,7 @@ def _settings(lake: Lake, device: str) -> SamplerSettings:
         model=identity["model"],
         model_digest=said["model"],
         nodules=identity["nodules"],
+        bank_digest=said["bank"],
         steps=said["steps"],
         seed=said["seed"],
         config=config,

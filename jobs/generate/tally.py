@@ -21,6 +21,8 @@ class _Actor:
 
     since: float
     """When it began with its first item, by the driver's clock."""
+    until: float
+    """When it was last heard of."""
     device_seconds: float = 0.0
 
 
@@ -49,6 +51,7 @@ class Tally:
     clock: Callable[[], float] = time.monotonic
     done: int = 0
     _given_up: int = 0
+    _longest: float = 0.0
     _start: float = field(init=False)
     _recorded: float = field(init=False)
     _actors: dict[str, _Actor] = field(default_factory=dict)
@@ -67,10 +70,14 @@ class Tally:
         """
         self.done += 1
         now = self.clock()
-        actor = self._actors.setdefault(row["actor"], _Actor(since=now - row["seconds"]))
+        actor = self._actors.setdefault(row["actor"], _Actor(now - row["seconds"], now))
+        actor.until = now
         actor.device_seconds += row["device_seconds"]
+        self._longest = max(self._longest, row["seconds"])
         if row["committed"]:
             self.committed += 1
+        elif not row["recorded"]:
+            say(f"open: {row['problem']}")
         else:
             self.quarantined += 1
             self._given_up += 1
@@ -83,9 +90,8 @@ class Tally:
 
     @property
     def device_share(self) -> float:
-        """Share of the time since its first item that an actor computed, over all actors."""
-        now = self.clock()
-        lived = sum(now - actor.since for actor in self._actors.values())
+        """Share of the time from its first item to its last that an actor computed, over all."""
+        lived = sum(actor.until - actor.since for actor in self._actors.values())
         busy = sum(actor.device_seconds for actor in self._actors.values())
         return min(1.0, busy / lived) if lived > 0 else 0.0
 
@@ -104,14 +110,19 @@ class Tally:
             "volumes_per_hour": round(3600 * rate, 1),
             "seconds_left": round(left / rate) if rate else None,
             "device_share": round(self.device_share, 3),
-            "actors": len(self._actors),
+            "actors": self._alive(),
             "updated_at": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         try:
             self.lake.storage.write_json(PROGRESS, content)
-        except OSError as error:
+        except Exception as error:
             # It informs; what counts are the commits.
             say(f"warning: {PROGRESS} could not be written: {error}")
+
+    def _alive(self) -> int:
+        """Return how many actors were heard of while they could have drawn an item or two."""
+        lately = self.clock() - 3.0 * self._longest - _SECONDS_BETWEEN_RECORDS
+        return sum(actor.until >= lately for actor in self._actors.values())
 
     def _note(self) -> str:
         elapsed = self.clock() - self._start
@@ -156,7 +167,8 @@ class _Metrics:
         )
 
     def take(self, row: Row, device_share: float) -> None:
-        outcome = "committed" if row["committed"] else "quarantined"
+        failed = "quarantined" if row["recorded"] else "open"
+        outcome = "committed" if row["committed"] else failed
         self._items.inc(1, tags={"outcome": outcome})
         self._seconds.observe(row["seconds"])
         self._share.set(device_share)

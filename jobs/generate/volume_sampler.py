@@ -19,7 +19,7 @@ from torch import Tensor
 
 from factory.axes import spacing_zyx
 from factory.digests import sha256_of_voxels
-from factory.errors import CaseError
+from factory.errors import CaseError, StoreError
 from factory.nodules.bank import embedded_bank, load_bank
 from factory.nodules.measure import measure_nodules
 from factory.nodules.place import place_nodules
@@ -50,6 +50,7 @@ class SamplerSettings:
     model_digest: str
     nodules: str
     """Bank file; empty takes the embedded bank."""
+    bank_digest: str
     steps: int
     seed: int
     """Of the run; `--seed`."""
@@ -77,6 +78,7 @@ class VolumeSampler:
 
     Raises:
         CheckpointError: The model is not the plan's.
+        StoreError: The nodule bank is not.
     """
 
     def __init__(self, settings: SamplerSettings) -> None:
@@ -97,6 +99,12 @@ class VolumeSampler:
             compiled=settings.config.compiled,
         )
         self._bank = load_bank(settings.nodules) if settings.nodules else embedded_bank()
+        if self._bank.digest != settings.bank_digest:
+            raise StoreError(
+                f"nodules {settings.nodules or '(embedded)'}: found a bank of digest "
+                f"{self._bank.digest[:12]}; expected the plan's, {settings.bank_digest[:12]}. Put the same "
+                "file on every node, and leave it alone while a lake is drawn."
+            )
         cases = Storage(settings.cases_url)
         self._read_case = lru_cache(maxsize=_CASES_IN_MEMORY)(lambda path: read_volume(cases, path))
 
@@ -278,10 +286,11 @@ def _environment(device: torch.device, config: GenerateConfig) -> str:
         parts += [
             f"cuda {torch.version.cuda}",
             f"cudnn {torch.backends.cudnn.version()}",  # type: ignore[no-untyped-call]
-            f"tf32 {torch.backends.cudnn.allow_tf32}",
+            f"tf32 {torch.backends.cudnn.allow_tf32} {torch.backends.cuda.matmul.allow_tf32}",
         ]
     else:
-        parts.append(f"threads {config.num_threads}")
+        capability = torch.backends.cpu.get_cpu_capability()
+        parts += [capability, f"threads {config.num_threads}"]
     return ", ".join(parts)
 
 

@@ -26,7 +26,7 @@ def time_limit(seconds: float, tell: Callable[[], None]) -> Iterator[None]:
     if not seconds:
         yield
         return
-    timer = threading.Timer(seconds, _end, args=(tell,))
+    timer = threading.Timer(seconds, end_process, args=(tell,))
     timer.daemon = True
     timer.start()
     try:
@@ -35,7 +35,12 @@ def time_limit(seconds: float, tell: Callable[[], None]) -> Iterator[None]:
         timer.cancel()
 
 
-def _end(tell: Callable[[], None]) -> None:
+def end_process(tell: Callable[[], None]) -> None:
+    """End this process once the reason is recorded, or could not be.
+
+    Args:
+        tell: As in `time_limit`.
+    """
     teller = threading.Thread(target=tell, daemon=True)
     teller.start()
     teller.join(_SECONDS_TO_TELL)

@@ -1,11 +1,20 @@
 """A suspect works alone, and nobody waits for ever."""
 
 import threading
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from jobs.generate.company import Company
 
 SECONDS = 10.0
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
 
 
 def test_items_work_beside_each_other() -> None:
@@ -33,11 +42,9 @@ def test_a_suspect_waits_until_it_is_alone_and_nobody_joins_it() -> None:
 
     with ThreadPoolExecutor(3) as pool:
         first = pool.submit(work, "first", alone=False)
-        while not order:
-            pass
+        wait_for(lambda: bool(order))
         suspect = pool.submit(work, "suspect", alone=True)
-        while not company._suspects:
-            pass
+        wait_for(lambda: bool(company._suspects))
         late = pool.submit(work, "late", alone=False)
         assert order == ["first begins"]
         go.set()

@@ -86,7 +86,7 @@ def test_shares_that_fill_a_gpu_are_taken(number: float) -> None:
     check_gpus_per_actor(number)
 
 
-@pytest.mark.parametrize("number", [0, -1, 1.5, 0.4, 0.6])
+@pytest.mark.parametrize("number", [0, -1, 1.5, 0.4, 0.6, 0.51, 0.34])
 def test_shares_that_leave_a_rest_are_refused(number: float) -> None:
     with pytest.raises(UsageError, match=r"a share that fills a GPU: 0\.5, 0\.25\."):
         check_gpus_per_actor(number)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,14 @@ from support import draw_in_process
 
 from factory.errors import StoreError
 from factory.lake import IDENTITY, MANIFEST, PLAN, Lake
+from factory.quality import QualityLimits
 from jobs import verify
 from jobs.amount import Amount
 from jobs.generate import claim, pool
 from jobs.generate.config import GenerateConfig
 from jobs.generate.job import generate
 from jobs.quarantine import as_case_error, give_up
+from manifests.errors import ManifestError
 
 CONFIG = GenerateConfig(steps=2)
 
@@ -143,9 +146,50 @@ def test_one_class_of_errors_can_be_tried_again_alone(
     )
     assert (nothing.num_synthetic, nothing.num_quarantined) == (2, 2)
     told = capsys.readouterr().err
-    assert "--retry-quarantined OSError: found KeyError, ValueError; nothing is tried again" in told
+    assert "--retry-class OSError: found KeyError, ValueError; nothing is tried again" in told
 
     one = generate(cases_16, model_16, lake, Amount(count=4), CONFIG, retry_quarantined="KeyError")
     assert (one.num_synthetic, one.num_quarantined) == (3, 1)
     every = generate(cases_16, model_16, lake, Amount(count=4), CONFIG, retry_quarantined="all")
     assert (every.num_synthetic, every.num_quarantined) == (4, 0)
+
+
+def test_a_driver_that_published_less_than_there_is_publishes_again(
+    cases_16: Path, model_16: Path, lake: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It listed three of four items, and wrote its manifest over that of the driver that ended."""
+    listed: list[int] = []
+    committed_ids = Lake.committed_ids
+
+    def miss_one(self: Lake) -> set[str]:
+        found = committed_ids(self)
+        listed.append(len(found))
+        # The first listing says what is to be drawn, the second what is to be published.
+        return set(sorted(found)[:3]) if len(listed) == 2 else found
+
+    monkeypatch.setattr(Lake, "committed_ids", miss_one)
+    result = generate(cases_16, model_16, lake, Amount(count=4), CONFIG)
+    assert result.num_synthetic == 4
+    assert len(attempts(lake)) == 4
+    assert verify.problems(Lake(lake)) == []
+
+
+def test_a_plan_that_cannot_be_read_for_now_is_not_taken_for_none(
+    cases_16: Path, model_16: Path, lake: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(*_: Any) -> None:
+        raise ManifestError("could not be read") from OSError("timed out")
+
+    before = (lake / PLAN).read_bytes()
+    monkeypatch.setattr(claim, "read_table", unreachable)
+    with pytest.raises(ManifestError, match="could not be read"):
+        generate(cases_16, model_16, lake, Amount(count=4), CONFIG)
+    assert (lake / PLAN).read_bytes() == before
+
+
+def test_a_lake_is_judged_by_one_set_of_limits(cases_16: Path, model_16: Path, lake: Path) -> None:
+    strict = replace(CONFIG, quality=QualityLimits(max_lung_shift_hu=1.0))
+    match = r"other limits \(generate\.quality\.max_lung_shift_hu was 100\.0, is 1\.0\)"
+    for count in (4, 5):
+        with pytest.raises(StoreError, match=match):
+            generate(cases_16, model_16, lake, Amount(count=count), strict)

@@ -14,8 +14,10 @@ from sampler_bench import (
     Bench,
     MakeBench,
     donor_of,
+    settings_of,
 )
 
+from factory.errors import StoreError
 from factory.storage import Storage
 from factory.volumes import Volume, write_volume
 from jobs.cases import CaseStore
@@ -153,12 +155,13 @@ def test_a_poisoned_gpu_ends_the_actor_and_not_the_item(
         raise SystemExit(status)
 
     monkeypatch.setattr(volume_sampler, "assess", poison)
-    monkeypatch.setattr(actor.os, "_exit", end)
+    monkeypatch.setattr("jobs.generate.watchdog.os._exit", end)
     with pytest.raises(SystemExit):
         bench.draw("c0")
-    assert ended == [1]
+    assert ended == [EXIT_STATUS]
     assert bench.lake.quarantined_ids() == set()
-    assert len(bench.lake.attempts.died(bench.items["c0"].work_id, RUN)) == 1
+    (died,) = bench.lake.attempts.died(bench.items["c0"].work_id, RUN)
+    assert died.ended.startswith("the device failed: CUDA error: an illegal memory access")
 
 
 def test_a_disk_that_takes_not_even_the_reason_leaves_the_item_open(
@@ -195,7 +198,8 @@ def test_what_takes_whole_nodes_with_it_is_given_up_in_the_end(
     for _ in range(4 * CONFIG.max_attempts):
         bench.lake.attempts.start(bench.items["c0"].work_id, RUN, node_id="gone")
     monkeypatch.setattr(actor, "_lost_nodes", lambda: {"gone"})
-    assert "ended its process 12 times" in bench.draw("c0")["problem"]
+    problem = bench.draw("c0")["problem"]
+    assert "ended its process 12 times with nodes that were lost; expected a volume" in problem
 
 
 def test_an_item_that_died_once_is_tried_alone_and_a_new_one_is_not(
@@ -223,7 +227,7 @@ def test_a_step_that_was_too_slow_each_time_says_so(bench: Bench) -> None:
         bench.lake.attempts.end(attempt, "a step of it ran longer than 30 s")
     problem = bench.draw("c0")["problem"]
     assert "ended its process 3 times (a step of it ran longer than 30 s)" in problem
-    assert "Give the actor more time (max_seconds of [generate])" in problem
+    assert "Give it more time (max_seconds of [generate])" in problem
 
 
 @pytest.mark.parametrize(("failures", "committed"), [(1, True), (2, False)])
@@ -242,7 +246,7 @@ def test_a_full_device_gets_a_second_try_with_an_empty_cache(
     row = bench.draw("c0")
     assert row["committed"] is committed
     if not committed:
-        assert "ran out of memory twice" in row["problem"]
+        assert "ran out of memory, also with an empty cache" in row["problem"]
         assert "--precision bfloat16" in row["problem"]
         record = bench.reason("c0")
         assert (record["error_class"], record["retriable"]) == ("OutOfMemoryError", True)
@@ -255,10 +259,13 @@ def test_a_step_beyond_its_time_is_recorded_before_the_process_ends(
     ended: list[int] = []
     monkeypatch.setattr("jobs.generate.watchdog.os._exit", ended.append)
     monkeypatch.setattr(bench.sampler._sampler, "sample", lambda *_: time.sleep(1.0))
+    told: list[str] = []
+    monkeypatch.setattr(
+        bench.sampler._lake.attempts, "end", lambda attempt, reason: told.append(reason)
+    )
     bench.draw("c0")
-    (died,) = bench.lake.attempts.died(bench.items["c0"].work_id, RUN)
     assert ended == [EXIT_STATUS]
-    assert died.ended == "a step of it ran longer than 0.2 s"
+    assert told == ["a step of it ran longer than 0.2 s"]
 
 
 def test_a_rejected_volume_is_drawn_again_with_another_seed_and_all_of_it_is_told(
@@ -336,3 +343,57 @@ def test_a_volume_that_is_no_number_is_drawn_again_or_given_up_but_never_written
     else:
         assert "finite" in row["problem"]
         assert bench.lake.storage.names("volumes") == []
+
+
+class EndpointConnectionError(Exception):
+    """As botocore's, which is no `OSError`."""
+
+
+def test_a_storage_that_is_out_of_reach_ends_no_run(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(*_: Any, **__: Any) -> Any:
+        raise EndpointConnectionError("Could not connect to the endpoint URL")
+
+    with monkeypatch.context() as patch:
+        for name in ("is_committed", "commit", "quarantine"):
+            patch.setattr(bench.sampler._lake, name, unreachable)
+        row = bench.draw("c0")
+    assert (row["committed"], row["recorded"]) == (False, False)
+    assert "could not be recorded: Could not connect" in row["problem"]
+    assert bench.draw("c0")["committed"]
+
+
+def test_what_was_given_up_leaves_no_attempt_that_looks_like_a_death(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise ValueError("broken")
+
+    monkeypatch.setattr(volume_sampler, "assess", fail)
+    assert bench.draw("c0")["recorded"]
+    assert bench.lake.attempts.items() == set()
+
+
+def test_a_commit_whose_answer_was_lost_keeps_its_volume(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = Storage.create_json
+
+    def lose_the_answer(self: Storage, relative: str, content: Any) -> bool:
+        create(self, relative, content)
+        return False
+
+    monkeypatch.setattr(Storage, "create_json", lose_the_answer)
+    assert bench.draw("c0")["committed"]
+    assert bench.volume("c0").ct.shape == (16, 16, 16)
+
+
+def test_a_bank_that_is_not_the_plans_is_refused_before_anything_is_drawn(
+    store: CaseStore, model_16: Path, tmp_path: Path
+) -> None:
+    settings = replace(settings_of(store, model_16, tmp_path / "lake"), bank_digest="f" * 64)
+    with pytest.raises(
+        StoreError, match=r"\(embedded\): found a bank of digest .*same file on every"
+    ):
+        actor.Sampler(settings)

@@ -7,6 +7,11 @@ import pytest
 
 from factory.lake import PROGRESS, Lake
 from jobs.generate.tally import Tally
+from jobs.generate.tally import tally as tally_of
+
+
+class ConnectionClosedError(Exception):
+    """As botocore's, which is no `OSError`."""
 
 
 class Clock:
@@ -29,6 +34,7 @@ def row(actor: str, seconds: float, device: float, problem: str = "") -> dict[st
     return {
         "work_id": "w",
         "committed": not problem,
+        "recorded": not problem.startswith("disk"),
         "problem": problem,
         "seconds": seconds,
         "device_seconds": device,
@@ -85,8 +91,17 @@ def test_an_actor_that_came_later_counts_from_its_first_item(tally: Tally, clock
     tally.take(row("a", 10.0, 10.0))
     clock.now += 10.0
     tally.take(row("b", 10.0, 5.0))
-    # a lived 20 s and was busy for 10, b 10 and 5.
-    assert tally.device_share == 0.5
+    assert tally.device_share == 0.75
+
+
+def test_an_actor_that_is_gone_counts_no_longer(tally: Tally, clock: Clock) -> None:
+    for wave in range(5):
+        for _ in range(10):
+            clock.now += 10.0
+            tally.take(row(f"actor-{wave}", 10.0, 10.0))
+    assert tally.device_share == 1.0
+    tally.record()
+    assert recorded(tally)["actors"] == 1
 
 
 def test_records_are_written_every_ten_seconds_and_at_the_end(tally: Tally, clock: Clock) -> None:
@@ -108,11 +123,34 @@ def test_what_is_given_up_is_named_and_counted(
     assert recorded(tally)["quarantined"] == 2
 
 
+def test_what_could_not_even_be_recorded_is_open_and_not_quarantined(
+    tally: Tally, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tally.take(row("a", 1.0, 0.0, problem="disk full"))
+    assert "open: disk full" in capsys.readouterr().err
+    tally.record()
+    assert (recorded(tally)["quarantined"], recorded(tally)["committed"]) == (1, 9)
+
+
+def test_the_last_figures_are_left_also_by_a_run_that_fails(tmp_path: Path) -> None:
+    lake = Lake(tmp_path / "lake")
+
+    def fail_after_one() -> None:
+        with tally_of(lake, run_id="run", planned=5, todo=3, quarantined=1) as counted:
+            counted.take(row("a", 1.0, 1.0))
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail_after_one()
+    found = lake.storage.read_json(PROGRESS)
+    assert (found["committed"], found["quarantined"], found["left"]) == (2, 1, 2)
+
+
 def test_a_lake_that_cannot_be_written_to_does_not_end_the_count(
     tally: Tally, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def full(*_: Any) -> None:
-        raise OSError(28, "No space left on device")
+        raise ConnectionClosedError
 
     monkeypatch.setattr(tally.lake.storage, "write_json", full)
     tally.record()

@@ -275,3 +275,21 @@ def test_volumes_can_be_drawn_again_and_one_that_differs_is_a_problem(
     other = CliRunner().invoke(app, ["verify", str(lake), "--regenerate", "1"])
     assert other.exit_code == 1
     assert "drawn again in the same environment it has other voxels" in other.stderr
+
+
+def test_a_volume_that_cannot_be_drawn_again_hides_no_other_problem(lake: Path) -> None:
+    for number in range(4):
+        shutil.rmtree(lake / drawn(lake, number)["image_uri"])
+    told = CliRunner().invoke(app, ["verify", str(lake), "--regenerate", "1", "--drop-broken"])
+    assert told.exit_code == 1
+    assert "could not be drawn again: volume" in told.stderr
+    assert "4 volumes dropped" in told.stderr
+
+
+def test_a_model_that_is_gone_hides_no_other_problem(lake: Path) -> None:
+    identity = json.loads((lake / "dataset.json").read_text())
+    (lake / "dataset.json").write_text(json.dumps(identity | {"model": str(lake / "gone")}))
+    shutil.rmtree(lake / drawn(lake)["image_uri"])
+    told = CliRunner().invoke(app, ["verify", str(lake), "--regenerate", "1"])
+    assert "problem: nothing could be drawn again: " in told.stderr
+    assert "problem: case " in told.stderr
