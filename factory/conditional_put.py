@@ -10,7 +10,7 @@ import time
 import uuid
 from typing import Any
 
-from factory.errors import StoreError
+from factory.errors import PassingError, StoreError
 
 _WRITER = "ct-factory-writer"
 _TRIES = 6
@@ -29,7 +29,8 @@ def put_if_absent(filesystem: Any, path: str, data: bytes) -> bool:
         data: Content.
 
     Raises:
-        StoreError: The server does not answer conditional puts, or never decides this one.
+        StoreError: The server does not answer conditional puts.
+        PassingError: It never decides this one.
         OSError: It was reached, and refused for another reason.
     """
     bucket, key, _ = filesystem.split_path(path)
@@ -54,7 +55,7 @@ def put_if_absent(filesystem: Any, path: str, data: bytes) -> bool:
         if (found := _writer_of(filesystem, bucket, key)) is not None:
             return found == writer
         time.sleep(0.05 * 2**tried)
-    raise StoreError(
+    raise PassingError(
         f"s3://{path}: found other writers in the way {_TRIES} times; expected one of them to end. Run "
         "the same command again."
     )

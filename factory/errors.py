@@ -5,7 +5,8 @@
     │   └── RecipeError       a recipe's table or key
     ├── CaseError             one case is unusable; the rest of the job goes on
     ├── StoreError            a case store, lake or manifest is not what it says
-    │   └── AccessError       a bucket refuses credentials, or there are none (factory.storage)
+    │   └── PassingError      a store can't be reached now; an OSError too: the same later may do
+    │       └── AccessError   a bucket refuses credentials, or there are none; tokens are renewed
     ├── ModelError            a checkpoint is missing, torn, or does not fit the cases
     └── ClusterError          Ray, or a resource that was asked for, is not there
 
@@ -45,6 +46,14 @@ class CaseError(FactoryError):
 
 class StoreError(FactoryError):
     """A case store, a lake or a manifest is missing, torn, or made by other settings."""
+
+
+class PassingError(StoreError, OSError):
+    """A store can't be reached, or is taken, and that may pass: the same command later."""
+
+
+class AccessError(PassingError, PermissionError):
+    """A bucket takes no credentials, or not these."""
 
 
 class ModelError(FactoryError):

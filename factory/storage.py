@@ -11,7 +11,7 @@ import json
 import os
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,9 @@ from zarr.storage import FsspecStore, LocalStore
 
 from factory.conditional_put import put_if_absent
 from factory.errors import StoreError, UsageError
+from factory.listing import entries_of
+from factory.reaching import reaching
 from factory.urls import check_url
-
-
-class AccessError(StoreError, PermissionError):
-    """A bucket takes no credentials, or not these; an `OSError`, for it may pass."""
 
 
 class Storage:
@@ -68,10 +66,10 @@ class Storage:
         path = self._path(folder)
         try:
             with self._reaching(path):
-                found = self._fs.ls(path, detail=False, refresh=True)
+                found = self._listed(path)
         except FileNotFoundError:
             return []
-        entries = (str(entry).rstrip("/") for entry in found)
+        entries = (entry.rstrip("/") for entry in found)
         # The console of a bucket marks a folder with an empty object of its name.
         names = (entry.rsplit("/", 1)[-1] for entry in entries if entry != path)
         return sorted(name for name in names if not name.endswith(_UNFINISHED))
@@ -104,6 +102,7 @@ class Storage:
         Raises:
             StoreError: The file system of a local folder has no hard links, or a server of S3 has
                 no conditional put.
+            PassingError: A server is out of reach, or others keep it from deciding.
         """
         path, data = self._path(relative), _encode(content)
         if not self.is_local:
@@ -158,11 +157,20 @@ class Storage:
     def _create_remote(self, path: str, data: bytes) -> bool:
         if "s3" in _protocols(self._fs):
             return put_if_absent(self._fs, path, data)
+        signed = data + _signature()
         try:
-            self._fs.pipe_file(path, data, mode="create")
+            self._fs.pipe_file(path, signed, mode="create")
         except FileExistsError:
+            # This call's own, maybe, whose answer was lost on the way: a client asks again.
+            with suppress(FileNotFoundError):
+                return bool(self._fs.cat_file(path) == signed)
             return False
         return True
+
+    def _listed(self, path: str) -> list[str]:
+        if "s3" in _protocols(self._fs):
+            return list(entries_of(self._fs, path))
+        return [str(entry) for entry in self._fs.ls(path, detail=False, refresh=True)]
 
     def _make_parent(self, path: str) -> None:
         if self._has_folders:
@@ -179,30 +187,18 @@ class Storage:
                 "correct the URL."
             ) from error
 
-    @contextmanager
-    def _reaching(self, path: str) -> Iterator[None]:
-        """Say what to do where a bucket takes no credentials, or these ones not."""
-        try:
-            yield
-        except Exception as error:
-            refused = isinstance(error, PermissionError) or type(error).__name__ in _NO_CREDENTIALS
-            if self.is_local or not refused:
-                raise
-            raise AccessError(
-                f"{path}: found no right to it ({error}); expected credentials in the environment of "
-                "every node that may list, read, write and remove there. Set AWS_PROFILE or "
-                "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or what docs/storage.md names."
-            ) from error
+    def _reaching(self, path: str) -> AbstractContextManager[None]:
+        return nullcontext() if self.is_local else reaching(self._fs.unstrip_protocol(path))
 
     def _path(self, relative: str) -> str:
         return f"{self._root}/{relative}" if relative else self._root
 
 
+_AS_SPACE = str.maketrans("01", " \t")
 _UNFINISHED = ".unfinished"
 # Listings are kept by file systems of fsspec, and other processes write here too.
 _FRESH = {"use_listings_cache": False}
 _OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az"})
-_NO_CREDENTIALS = ("NoCredentialsError", "PartialCredentialsError", "ProfileNotFound")
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
@@ -222,6 +218,11 @@ def _open(url: str) -> tuple[Any, str]:
     return opened
 
 
+def _signature() -> bytes:
+    """Return white space that only this call writes: JSON ends before it."""
+    return b"\n" + f"{uuid.uuid4().int:0128b}".translate(_AS_SPACE).encode()
+
+
 def _protocols(filesystem: Any) -> tuple[str, ...]:
     found = filesystem.protocol
     return (found,) if isinstance(found, str) else tuple(found)
@@ -232,10 +233,15 @@ def _write_aside(path: str, data: bytes) -> str:
     os.makedirs(folder, exist_ok=True)
     # Not the record's own name and more: that may be as long as a name can be.
     aside = os.path.join(folder, f"{uuid.uuid4().hex}{_UNFINISHED}")
-    with open(aside, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with open(aside, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(aside)
+        raise
     return aside
 
 
@@ -244,6 +250,9 @@ def _link(aside: str, path: str) -> bool:
         # A hard link fails where the name exists, and the file is whole when it appears.
         os.link(aside, path)
     except FileExistsError:
+        # NFS asks again where an answer was lost, and is told of the link that it made itself.
+        with suppress(FileNotFoundError):
+            return os.path.samefile(aside, path)
         return False
     except OSError as error:
         if error.errno not in _NO_LINKS:

@@ -11,10 +11,10 @@ _PLAIN_URL = re.compile(r"[a-z][a-z0-9+.-]*://[^?#]*", re.IGNORECASE)
 
 
 def check_url(url: str) -> None:
-    """Refuse a URL that may hold a secret, in words that do not repeat it.
+    """Refuse a URL that may hold a secret, in words that do not repeat it, or that is ambiguous.
 
     Raises:
-        UsageError: It names a user or has a query, or is a chain of URLs.
+        UsageError: It names a user or has a query, is a chain of URLs, or has a `%`.
     """
     scheme, _, place = url.partition("://")
     if scheme.lower() in _LOCAL:
@@ -24,6 +24,12 @@ def check_url(url: str) -> None:
             f"a URL of {scheme.rpartition('::')[2]}: found a user, a password, a query or a chain in it; "
             "expected SCHEME://BUCKET/FOLDER and nothing more, for URLs are written into lakes and logs. "
             "Give credentials and endpoint by the environment, as AWS_PROFILE and AWS_ENDPOINT_URL."
+        )
+    # Arrow decodes escapes, and the rest does not: tables and volumes would be in two folders.
+    if "%" in url:
+        raise UsageError(
+            f"{url}: found % in a URL; expected a name without it, for some read an escape there and "
+            "some do not. Rename the folder, or choose another."
         )
 
 

@@ -32,10 +32,7 @@ class CaseStore:
         """
         rows = [row for row in self.rows if row["split"] == "train"]
         if not rows:
-            raise StoreError(
-                f"case store {self.url}: no case is in the training split; expected at least one. "
-                "Ingest more patients."
-            )
+            raise _untrainable(self.url)
         return rows
 
 
@@ -46,7 +43,7 @@ def open_case_store(path: Path | str) -> CaseStore:
         path: Folder or URL of the store.
 
     Raises:
-        StoreError: There is no case store.
+        StoreError: There is no case store, or no case in it.
         ManifestError: Its manifest is torn.
     """
     lake = Lake(path)
@@ -62,7 +59,16 @@ def open_case_store(path: Path | str) -> CaseStore:
             "ingest` again: it does what is missing."
         )
     rows = read_manifest(lake.storage.child(MANIFEST)).to_pylist()
+    if not rows:
+        raise _untrainable(lake.url)
     return CaseStore(lake.url, dict(identity["ingest"]), rows)
+
+
+def _untrainable(url: str) -> StoreError:
+    return StoreError(
+        f"case store {url}: no case is in the training split; expected at least one. Ingest more "
+        "patients."
+    )
 
 
 def digest_of(row: dict[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """`factory mix`: one mixed manifest out of lakes and case stores."""
 
+import os
 import posixpath
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
@@ -113,7 +114,8 @@ def write_mix(
         Absolute path, or the URL.
 
     Raises:
-        UsageError: `out` is a folder, or belongs to a lake or case store.
+        UsageError: `out` is a folder, belongs to a lake or case store, or is a URL that lost a
+            slash or holds credentials.
         StoreError: A source is neither a lake nor a case store, or is not finished.
         ManifestError: The sources contradict each other, or have too few volumes.
     """
@@ -134,24 +136,33 @@ def write_mix(
 def _free_target(out: Path | str) -> str:
     """Return the absolute path or URL to write to, which no lake or case store needs."""
     from factory.errors import UsageError
-    from factory.lake import IDENTITY
     from factory.storage import Storage
+    from jobs.workspace import place_of
     from manifests.read import is_url
 
+    is_remote = is_url(place_of("--out", str(out)))
     folder, _, name = str(out).rpartition("/")
-    is_remote = is_url(str(out))
-    # As the sources are named, so that what lies below is found to.
-    target = Storage(folder).child(name) if is_remote else str(Path(out).resolve())
-    beside, *above = _folders_of(target)
+    # As the sources are named, so that what lies below is found to; links are looked through.
+    target = Storage(folder).child(name) if is_remote else os.path.abspath(out)
+    places = {target, target if is_remote else os.path.realpath(out)}
     found = "a folder" if not name or (not is_remote and Path(out).is_dir()) else ""
-    reserved = posixpath.basename(target) in _TABLES and Storage(beside).exists(IDENTITY)
-    if reserved or any(Storage(folder).exists(IDENTITY) for folder in above):
+    if any(_is_needed(place) for place in places):
         found = "what belongs to a lake or case store"
     if found:
         raise UsageError(
             f"--out {out}: found {found}; expected another Parquet file to write. Choose another name."
         )
     return target
+
+
+def _is_needed(target: str) -> bool:
+    """Tell whether a lake or a case store has a use of its own for a file."""
+    from factory.lake import IDENTITY
+    from factory.storage import Storage
+
+    beside, *above = _folders_of(target)
+    is_table = posixpath.basename(target) in _TABLES and Storage(beside).exists(IDENTITY)
+    return is_table or any(Storage(folder).exists(IDENTITY) for folder in above)
 
 
 def _folders_of(target: str) -> Iterator[str]:

@@ -20,6 +20,7 @@ SETTINGS_FILE = "factory.toml"
 
 # A Path has one slash of the two.
 _URL = re.compile(r"^[a-z][a-z0-9+.-]+:/")
+_ONE_SLASH_OR_TWO = re.compile(r":/+")
 
 _PATHS = ("cases", "run", "lake")
 
@@ -44,7 +45,8 @@ def place_of(name: str, given: str | None) -> str:
         return place
     if _URL.match(place):
         raise UsageError(
-            f"{name} {place}: found a URL with one slash; expected two, as s3://BUCKET/FOLDER. Correct it."
+            f"{_shown(name, place)}: found a URL with one slash; expected two, as s3://BUCKET/FOLDER. "
+            "Correct it."
         )
     return str(Path(place))
 
@@ -58,7 +60,8 @@ def path_of(name: str, given: str | Path | None) -> Path:
     path = str(given) if given is not None else _read().paths.get(name, name)
     if "://" in path or _URL.match(path):
         raise UsageError(
-            f"{name}: found a URL; expected a path that every node sees. Mount the bucket, or copy it."
+            f"{_shown(name, path)}: found a URL; expected a path that every node sees. Mount the bucket, "
+            "or copy it."
         )
     return Path(path)
 
@@ -71,6 +74,15 @@ def is_named(name: str) -> bool:
 def recipe_of(given: str | None, default: str) -> str:
     """Return the recipe that a flag gave, else the workspace's, else the default."""
     return given or _read().recipe or default
+
+
+def _shown(name: str, place: str) -> str:
+    """Return a name with its place, if that may be repeated."""
+    try:
+        check_url(_ONE_SLASH_OR_TWO.sub("://", place, count=1))
+    except UsageError:
+        return name
+    return f"{name} {place}"
 
 
 def _read() -> Workspace:

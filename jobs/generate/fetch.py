@@ -3,6 +3,7 @@
 URL --> CACHE/.DIGEST.xxxx --digest checked, renamed--> CACHE/DIGEST --load_checkpoint--> each actor
 """
 
+import errno
 import fcntl
 import os
 import shutil
@@ -63,7 +64,7 @@ def cache_folder() -> Path:
 
 
 def _fetch(source: Storage, folder: Path, device: str | torch.device, digest: str) -> Checkpoint:
-    with tempfile.TemporaryDirectory(prefix=f".{digest[:12]}.", dir=folder.parent) as aside:
+    with tempfile.TemporaryDirectory(prefix=_aside(folder), dir=folder.parent) as aside:
         fetched = Path(aside) / "model"
         fetched.mkdir()
         for name in (WEIGHTS_NAME, CARD_NAME):
@@ -76,7 +77,13 @@ def _fetch(source: Storage, folder: Path, device: str | torch.device, digest: st
         except CheckpointError as error:
             raise CheckpointError(str(error).replace(str(fetched), source.url)) from error
         shutil.rmtree(folder, ignore_errors=True)
-        fetched.rename(folder)
+        try:
+            fetched.rename(folder)
+        except OSError as error:
+            # Where there are no locks, another was faster.
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                raise
+            return load_checkpoint(folder, device, digest)
     return checkpoint
 
 
@@ -116,4 +123,12 @@ def _alone(folder: Path) -> Iterator[None]:
         # Where a file system has no locks, several fetch: the rename still is whole.
         with suppress(OSError):
             fcntl.flock(lock, fcntl.LOCK_EX)
+            # Nobody else fetches it now: what lies here is of one that was killed.
+            for debris in folder.parent.glob(f"{_aside(folder)}*"):
+                shutil.rmtree(debris, ignore_errors=True)
         yield
+
+
+def _aside(folder: Path) -> str:
+    """Return how the names begin of what becomes a folder."""
+    return f".{folder.name}."

@@ -9,9 +9,10 @@ import pyarrow.compute as pc
 
 from factory.digests import sha256_of_voxels
 from factory.errors import StoreError, UsageError
+from factory.urls import check_url
 from factory.volumes import Volume
 from jobs.lakes import read_uri
-from manifests.read import absolute_uris, read_manifest
+from manifests.read import absolute_uris, is_url, read_manifest
 from manifests.schema import KINDS, QC_VERDICTS, SPLITS
 
 Place = str | os.PathLike[str]
@@ -32,8 +33,10 @@ def select_rows(
 
     Raises:
         ManifestError: There is no manifest, or it is torn.
-        UsageError: A word is none of these.
+        UsageError: A word is none of these, or the URL holds credentials.
     """
+    if is_url(os.fspath(manifest)):
+        check_url(os.fspath(manifest))
     table = absolute_uris(read_manifest(manifest), manifest)
     table = table.filter(_among(table, "kind", _known("kinds", kinds, KINDS)))
     table = table.filter(_among(table, "split", _known("splits", splits, SPLITS)))

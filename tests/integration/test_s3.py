@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fsspec.asyn import sync_wrapper
 from s3_server import BUCKET, SECRET_KEY, environment, serve
 from support import write_scan
 
-from factory.errors import StoreError
+from factory.errors import AccessError, StoreError
 from factory.lake import Lake
-from factory.storage import AccessError, Storage
+from factory.storage import Storage
 from factory.volumes import Volume, read_volume, write_volume
 from jobs.generate.fetch import load_model
 from models.card import read_model_card
@@ -94,6 +95,29 @@ def test_the_mark_that_a_console_leaves_for_a_folder_is_no_record(folder: Storag
     assert folder.names("commits") == ["a.json"]
 
 
+def test_a_folder_is_listed_by_its_own_pages_and_never_by_the_folder_above(
+    folder: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    real = s3fs.S3FileSystem._call_s3
+
+    async def page(self: Any, method: str, *args: Any, **given: Any) -> Any:
+        asked.append(given.get("Prefix", method))
+        return await real(
+            self, method, *args, **given, **({"MaxKeys": 2} if "Prefix" in given else {})
+        )
+
+    for name in ("commits/a.json", "commits/b.json", "commits/deeper/c.json"):
+        folder.write_json(name, {})
+    monkeypatch.setattr(s3fs.S3FileSystem, "_call_s3", page)
+    monkeypatch.setattr(s3fs.S3FileSystem, "call_s3", sync_wrapper(page))
+    here = folder.url.removeprefix(f"s3://{BUCKET}/")
+    assert folder.names("quarantine") == []
+    assert asked == [f"{here}/quarantine/"]
+    assert folder.names("commits") == ["a.json", "b.json", "deeper"]
+    assert asked[1:] == [f"{here}/commits/"] * 2
+
+
 def test_of_sixteen_writers_exactly_one_creates_a_record(folder: Storage) -> None:
     with ThreadPoolExecutor(16) as writers:
         for race in range(8):
@@ -134,7 +158,9 @@ def test_credentials_that_are_missing_are_told_with_where_to_put_them(
         monkeypatch.delenv(key)
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
     s3fs.S3FileSystem.clear_instance_cache()
-    with pytest.raises(AccessError, match=r"found no right to it .*credentials.*Set AWS_PROFILE"):
+    with pytest.raises(
+        AccessError, match=r"^s3://.*: found no right to it .*credentials.*Set AWS_PROFILE"
+    ):
         Storage(folder.url).read_json("a.json")
     s3fs.S3FileSystem.clear_instance_cache()
 

@@ -5,10 +5,12 @@ import pytest
 
 import factory.errors
 from factory.errors import (
+    AccessError,
     CaseError,
     ClusterError,
     FactoryError,
     ModelError,
+    PassingError,
     RecipeError,
     StoreError,
     UsageError,
@@ -36,12 +38,19 @@ def drawn_tree() -> dict[str, str]:
 
 
 def test_the_docstring_draws_the_tree_that_there_is():
-    assert drawn_tree() == {error.__name__: error.__base__.__name__ for error in all_errors()}
+    assert drawn_tree() == {error.__name__: error.__bases__[0].__name__ for error in all_errors()}
 
 
 def test_all_that_a_user_can_cause_is_caught_by_one_name():
-    assert len(all_errors()) == 7
+    assert len(all_errors()) == 9
     assert all(issubclass(error, FactoryError) for error in all_errors())
+
+
+@pytest.mark.parametrize("error", [PassingError, AccessError])
+def test_what_may_pass_is_caught_as_trouble_of_the_store_and_of_the_system(error):
+    for name in (PassingError, StoreError, OSError):
+        with pytest.raises(name, match=r"^no answer$"):
+            raise error("no answer")
 
 
 def made(error: type[FactoryError]) -> FactoryError:
@@ -69,6 +78,8 @@ def test_a_case_error_names_its_case_once_also_after_a_journey():
         (FactoryError, 1),
         (CaseError, 1),
         (StoreError, 1),
+        (PassingError, 1),
+        (AccessError, 1),
         (ModelError, 1),
         (ClusterError, 1),
         (UsageError, 2),

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import zarr
 
-from factory.errors import StoreError
+from factory.errors import PassingError, StoreError
 from factory.storage import Storage
 
 
@@ -146,6 +146,17 @@ def test_a_record_leaves_nothing_beside_it(tmp_path):
     assert os.listdir(tmp_path) == ["a.json"]
 
 
+def test_a_disk_that_is_full_keeps_nothing_of_a_record(tmp_path, monkeypatch):
+    def fsync(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    for write in (Storage(tmp_path).write_json, Storage(tmp_path).create_json):
+        with pytest.raises(OSError, match="No space left on device"):
+            write("a.json", {})
+    assert os.listdir(tmp_path) == []
+
+
 def test_readers_never_see_half_a_record(tmp_path):
     storage = Storage(tmp_path)
     records = [{"attempt": n, "row": str(n) * 200_000} for n in range(2)]
@@ -203,6 +214,57 @@ def test_a_file_system_without_hard_links_is_named_with_the_way_out(tmp_path, mo
     with pytest.raises(StoreError, match=r"a\.json: found a file system without hard links .*NFS"):
         Storage(tmp_path).create_json("a.json", {})
     assert os.listdir(tmp_path) == []
+
+
+def test_a_link_whose_answer_was_lost_is_known_again(tmp_path, monkeypatch):
+    real = os.link
+
+    def link(source: str, target: str) -> None:
+        real(source, target)
+        real(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "link", link)
+        assert Storage(tmp_path).create_json("a.json", {"attempt": 1}) is True
+    assert Storage(tmp_path).create_json("a.json", {"attempt": 1}) is False
+
+
+def test_a_remote_record_whose_answer_was_lost_is_known_again(tmp_path, monkeypatch):
+    storage = Storage(f"memory://{tmp_path.name}")
+    real = type(storage._fs).pipe_file
+
+    def pipe_file(*given, **mode) -> None:
+        real(*given, **mode)
+        real(*given, **mode)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(storage._fs), "pipe_file", pipe_file)
+        assert storage.create_json("a.json", {"attempt": 1}) is True
+    assert storage.create_json("a.json", {"attempt": 1}) is False
+    assert storage.read_json("a.json") == {"attempt": 1}
+    storage.remove("")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ConnectionClosedError",
+        "ConnectTimeoutError",
+        "EndpointConnectionError",
+        "ReadTimeoutError",
+    ],
+)
+def test_a_server_out_of_reach_is_named_as_trouble_that_may_pass(tmp_path, monkeypatch, name):
+    exceptions = pytest.importorskip("botocore.exceptions")
+    storage = Storage(f"memory://{tmp_path.name}")
+
+    def cat_file(*_) -> None:
+        raise getattr(exceptions, name)(endpoint_url="https://there", error="gone")
+
+    monkeypatch.setattr(type(storage._fs), "cat_file", cat_file)
+    told = rf"^memory:///{tmp_path.name}/a\.json: found no answer \(.*there.*run the same command"
+    with pytest.raises(PassingError, match=told):
+        storage.read_json("a.json")
 
 
 def test_any_other_trouble_of_the_disk_is_passed_on(tmp_path, monkeypatch):

@@ -16,6 +16,7 @@ from factory.urls import check_url
         "hdfs://name-node:8020/lake",
         "memory:///lake",
         "file:///what?/is#this",
+        "file:///100%/is%20this",
     ],
 )
 def test_a_url_that_holds_no_secret_is_taken(url: str) -> None:
@@ -40,6 +41,13 @@ def test_a_url_that_may_hold_a_secret_is_refused_without_repeating_it(url: str) 
         Storage(url)
     assert "hush" not in str(told.value)
     assert "AKID" not in str(told.value)
+
+
+def test_a_url_with_an_escape_is_refused_for_it_would_name_two_folders() -> None:
+    with pytest.raises(
+        UsageError, match=r"^s3://b/our%20lake: found % in a URL; expected .*Rename the folder"
+    ):
+        Storage("s3://b/our%20lake")
 
 
 def test_a_url_of_an_unknown_kind_is_named_with_the_way_out() -> None:

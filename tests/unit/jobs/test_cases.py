@@ -7,6 +7,7 @@ import pytest
 from factory.errors import StoreError
 from factory.lake import MANIFEST, Lake
 from jobs.cases import CaseStore, digest_of, open_case_store
+from manifests.write import write_manifest
 
 
 def test_a_store_says_its_grid_and_its_training_cases(cases_16: Path) -> None:
@@ -55,4 +56,14 @@ def test_a_lake_is_no_case_store(tmp_path: Path) -> None:
 def test_an_ingest_that_did_not_end_is_told_from_no_store(tmp_path: Path) -> None:
     Lake(tmp_path).claim({"kind": "cases"})
     with pytest.raises(StoreError, match=rf"found no {MANIFEST}; expected a finished ingest\. Run"):
+        open_case_store(tmp_path)
+
+
+def test_an_ingest_that_kept_no_case_is_told_when_the_store_is_opened(tmp_path: Path) -> None:
+    lake = Lake(tmp_path)
+    lake.claim({"kind": "cases", "ingest": {}})
+    write_manifest([], lake.storage.child(MANIFEST))
+    with pytest.raises(
+        StoreError, match=r"no case is in the training split; expected at least one"
+    ):
         open_case_store(tmp_path)

@@ -1,5 +1,6 @@
 """A model behind a URL is fetched once a node, whole or not at all."""
 
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -125,3 +126,29 @@ def test_without_locks_the_model_is_fetched_all_the_same(
 
     monkeypatch.setattr(fetch.fcntl, "flock", no_locks)
     assert load_model(f"{url}/model").card.digest == digest
+
+
+def test_where_another_was_faster_what_it_brought_is_loaded(
+    url: str, cache: Path, model_16: Path, digest: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    removed = shutil.rmtree
+
+    def rmtree(path: Path, **given: bool) -> None:
+        removed(path, **given)
+        if path == cache / digest:
+            shutil.copytree(model_16, path)
+
+    monkeypatch.setattr(fetch.shutil, "rmtree", rmtree)
+    assert load_model(f"{url}/model").card.digest == digest
+    assert [path.name for path in cache.iterdir() if path.is_dir()] == [digest]
+
+
+def test_what_a_killed_fetch_left_is_removed_by_the_next(
+    url: str, cache: Path, digest: str
+) -> None:
+    for name in (f".{digest}.killed", ".another.running"):
+        (cache / name / "model").mkdir(parents=True)
+        (cache / name / "model" / "weights.safetensors").write_bytes(b"half")
+    load_model(f"{url}/model")
+    folders = sorted(path.name for path in cache.iterdir() if path.is_dir())
+    assert folders == [".another.running", digest]

@@ -14,7 +14,7 @@ from factory.lake import MANIFEST, PLAN, QUARANTINE
 from jobs.amount import Amount
 from jobs.app import app
 from jobs.lakes import read_row
-from jobs.mix import write
+from jobs.mix import write, write_mix
 from manifests.errors import ManifestError
 from manifests.read import mix_of, read_manifest
 
@@ -76,6 +76,41 @@ def test_a_folder_is_no_file_to_write(lake: Path, tmp_path: Path) -> None:
         UsageError, match=r"^--out .*: found a folder; expected another Parquet file to write"
     ):
         write(lake, tmp_path, Amount(count=1))
+
+
+@pytest.mark.parametrize(
+    ("out", "told"),
+    [
+        ("s3:/bucket/mix.parquet", r"^--out s3:/bucket/mix\.parquet: found a URL with one slash"),
+        ("s3:/AKID:hush@bucket/mix.parquet", r"^--out: found a URL with one slash"),
+        ("s3://AKID:hush@bucket/mix.parquet", r"^a URL of s3: found a user, a password"),
+        ("s3://bucket/mix.parquet?hush", r"^a URL of s3: found a user, a password"),
+    ],
+)
+def test_a_url_to_write_to_that_is_not_whole_or_holds_a_secret_is_refused(
+    lake: Path, out: str, told: str
+) -> None:
+    with pytest.raises(UsageError, match=told) as refused:
+        write_mix([lake], out, Amount(count=1))
+    assert "hush" not in str(refused.value)
+
+
+def test_a_mix_beside_its_volumes_names_them_relative_also_through_a_link(
+    lake: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "link").symlink_to(lake)
+    target = write(tmp_path / "link", tmp_path / "link" / "mix.parquet", Amount(count=1))
+    assert target == f"{tmp_path}/link/mix.parquet"
+    assert read_manifest(target)["image_uri"].to_pylist()[-1].startswith("volumes/")
+
+
+def test_a_link_to_what_a_lake_needs_is_never_written_through(lake: Path, tmp_path: Path) -> None:
+    (lake / "volumes").mkdir(exist_ok=True)
+    (tmp_path / "link").symlink_to(lake / "volumes")
+    (tmp_path / "mix.parquet").symlink_to(lake / MANIFEST)
+    for out in (tmp_path / "link" / "mix.parquet", tmp_path / "mix.parquet"):
+        with pytest.raises(UsageError, match=r"found what belongs to a lake or case store"):
+            write(lake, out, Amount(count=1))
 
 
 @pytest.mark.parametrize("name", [MANIFEST, PLAN, QUARANTINE])

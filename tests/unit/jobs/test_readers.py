@@ -5,6 +5,7 @@ import pickle
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from factory.digests import sha256_of_voxels
 from factory.errors import StoreError, UsageError
 from factory.lake import MANIFEST, Lake
 from factory.volumes import Volume, write_volume
-from jobs.readers import ManifestDataset, collate, load_item, monai_datalist
+from jobs.readers import ManifestDataset, collate, load_item, monai_datalist, ray_dataset
 from manifests.errors import ManifestError
 
 ROWS = [
@@ -179,6 +180,15 @@ def test_voxels_that_changed_later_are_found_on_request(manifest: Path, part: st
 def test_a_manifest_that_is_not_there_is_named_at_once(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match=r"none\.parquet: there is no such file"):
         ManifestDataset(tmp_path / "none.parquet")
+
+
+@pytest.mark.parametrize("read", [ManifestDataset, monai_datalist, ray_dataset])
+def test_a_url_with_credentials_is_refused_before_anything_reads_it(
+    read: Callable[[str], object],
+) -> None:
+    with pytest.raises(UsageError, match=r"found a user, a password") as told:
+        read("s3://AKID:hush@bucket/mix.parquet")
+    assert "hush" not in str(told.value)
 
 
 def test_a_datalist_is_plain_json_without_nulls(manifest: Path) -> None:

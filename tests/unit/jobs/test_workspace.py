@@ -84,11 +84,21 @@ def test_a_url_that_lost_a_slash_does_not_become_a_folder() -> None:
         place_of("lake", "s3:/bucket/lake")
 
 
-@pytest.mark.parametrize("given", [Path("s3://bucket/hush"), "s3://bucket/hush"])
+@pytest.mark.parametrize("given", [Path("s3://bucket/run"), "s3://bucket/run"])
 def test_where_only_a_folder_will_do_a_url_is_refused(given: str | Path) -> None:
-    with pytest.raises(UsageError, match=r"^run: found a URL; expected a path .*Mount") as told:
+    with pytest.raises(UsageError, match=rf"^run {given}: found a URL; expected a path .*Mount"):
         path_of("run", given)
-    assert "hush" not in str(told.value)
+
+
+@pytest.mark.parametrize("url", ["s3://AKID:hush@bucket/run", "s3://AKID:hu/sh@bucket/run"])
+def test_credentials_are_not_repeated_where_no_url_will_do_or_one_lost_a_slash(url: str) -> None:
+    for given in (url, Path(url)):
+        with pytest.raises(UsageError, match=r"^run: found a URL; expected") as told:
+            path_of("run", given)
+        assert "AKID" not in str(told.value)
+    with pytest.raises(UsageError, match=r"^lake: found a URL with one slash") as told:
+        place_of("lake", str(Path(url)))
+    assert "AKID" not in str(told.value)
 
 
 def test_a_url_with_credentials_is_refused_without_repeating_them() -> None:

@@ -87,6 +87,57 @@ def test_a_patient_in_train_here_and_in_val_there_is_refused_by_name() -> None:
             unite(order)
 
 
+def test_a_patient_in_val_here_and_in_test_there_is_refused_too() -> None:
+    one = source("/a", [real("A1", patient_id="P", split="val")])
+    other = source("/b", [real("A2", patient_id="P", split="test")])
+    text = "patient P: found in val of /a/manifest.parquet and, as case A2, in test of /b/.* Leave"
+    for order in permutations([one, other]):
+        with pytest.raises(ManifestError, match=text):
+            unite(order)
+
+
+def test_a_scan_that_one_source_has_twice_is_mended_where_it_was_ingested() -> None:
+    twice = [real("A"), real("again", split="test", image_sha256=sha("A"))]
+    text = r"scan A: found in train of /a/.* of /a/.*\. Ingest both under one patient \(--patients\), or"
+    with pytest.raises(ManifestError, match=text) as told:
+        unite([source("/a", twice)])
+    assert "one of the sources" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("early", "late", "worst"),
+    [
+        ("accept", "reject", "reject"),
+        ("reject", "accept", "reject"),
+        ("accept", "review", "review"),
+        ("accept", None, None),
+        (None, "reject", "reject"),
+    ],
+)
+def test_of_two_verdicts_on_a_volume_the_worst_counts_in_any_order(
+    early: str | None, late: str | None, worst: str | None
+) -> None:
+    row, other = drawn("A", 0), drawn("A", 1, qc_verdict="accept")
+    verdicts = enumerate((early, late))
+    sources = [
+        source(
+            f"/{place}",
+            [
+                real("A"),
+                row | {"plan_index": place, "qc_verdict": verdict, "qc_reasons": [str(verdict)]},
+                other,
+            ],
+        )
+        for place, verdict in verdicts
+    ]
+    for order in permutations(sources):
+        found = {kept["work_id"]: kept for kept in unite(order).to_pylist()[1:]}
+        kept = found[row["work_id"]]
+        assert (kept["plan_index"], kept["qc_verdict"]) == (0, worst)
+        assert kept["qc_reasons"] == [str(worst)]
+        assert found[other["work_id"]]["qc_verdict"] == "accept"
+
+
 def test_all_torn_patients_are_counted_and_the_first_of_them_named() -> None:
     names = [f"P{i}" for i in range(7)]
     one = source("/a", [real(f"a{name}", patient_id=name) for name in names])
