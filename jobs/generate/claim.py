@@ -24,6 +24,9 @@ from manifests.write import write_table
 
 FORMAT = 2
 
+_TRIES = 10
+"""Of which each writes the plan or the identity, unless both stand."""
+
 Identity = dict[str, Any]
 
 
@@ -117,9 +120,12 @@ def keep_plan(lake: Lake, claim: Identity, items: Sequence[WorkItem]) -> list[st
 
     Another driver may have made them longer, or shorter: of two that extend at once, the one that
     asks for less may write last.
+
+    Raises:
+        StoreError: What was written is not what is read, again and again.
     """
     ids = [item.work_id for item in items]
-    while True:
+    for _ in range(_TRIES):
         standing = standing_ids(lake)
         if standing[: len(ids)] != ids:
             write_table(plan_table(items), lake.storage.child(PLAN))
@@ -130,6 +136,10 @@ def keep_plan(lake: Lake, claim: Identity, items: Sequence[WorkItem]) -> list[st
         # After the plan: until then the shorter one is what is promised.
         longer = {key: claim[key] for key in ("plan_id", "planned", "asked")}
         lake.storage.write_json(IDENTITY, found | longer)
+    raise StoreError(
+        f"lake {lake.url}: found another {PLAN} or {IDENTITY} than was just written, {_TRIES} times; "
+        "expected what was written. Let one driver extend the lake at a time, and run again."
+    )
 
 
 def standing_ids(lake: Lake) -> list[str]:

@@ -117,8 +117,7 @@ def test_a_scan_that_one_source_has_twice_is_mended_where_it_was_ingested() -> N
 def test_of_two_verdicts_on_a_volume_the_worst_counts_in_any_order(
     early: str | None, late: str | None, worst: str | None
 ) -> None:
-    row, other = drawn("A", 0), drawn("A", 1, qc_verdict="accept")
-    verdicts = enumerate((early, late))
+    row, other = drawn("A", 0), drawn("A", 1, qc_verdict="reject")
     sources = [
         source(
             f"/{place}",
@@ -128,14 +127,14 @@ def test_of_two_verdicts_on_a_volume_the_worst_counts_in_any_order(
                 other,
             ],
         )
-        for place, verdict in verdicts
+        for place, verdict in enumerate((early, late))
     ]
     for order in permutations(sources):
         found = {kept["work_id"]: kept for kept in unite(order).to_pylist()[1:]}
         kept = found[row["work_id"]]
         assert (kept["plan_index"], kept["qc_verdict"]) == (0, worst)
         assert kept["qc_reasons"] == [str(worst)]
-        assert found[other["work_id"]]["qc_verdict"] == "accept"
+        assert found[other["work_id"]]["qc_verdict"] == "reject"
 
 
 def test_all_torn_patients_are_counted_and_the_first_of_them_named() -> None:
