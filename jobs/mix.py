@@ -79,6 +79,11 @@ def command(
         f"{counts.num_real} real + {counts.num_synthetic} synthetic training volumes "
         f"({counts.synthetic_fraction or 0:.2%} synthetic)"
     )
+    if not counts.num_synthetic and (ratio or extra):
+        say(
+            f"warning: this share of {counts.num_real} real volumes rounds to no synthetic one; --count 1 "
+            "takes one"
+        )
     if by_diameter:
         bins = count_by_diameter(mixed)
         say(f"largest nodule: {', '.join(f'{name}: {number}' for name, number in bins.items())}")

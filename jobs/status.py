@@ -1,5 +1,6 @@
 """`factory status`: how far a lake is, read from its markers alone."""
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from jobs import options
@@ -38,7 +39,7 @@ def command(lake: options.LakeArgument = None) -> None:
         f"missing {missing}\npublished {'yes' if published else 'no'}"
     )
     if missing or not published:
-        say("Next: the same factory generate again; it goes on where it was")
+        say("Next: the same factory generate again, unless it runs; it goes on where it was")
 
 
 def _progress(lake: "Lake") -> str:
@@ -52,7 +53,7 @@ def _progress(lake: "Lake") -> str:
         left = told["seconds_left"]
         return (
             f"last heard of at {told['updated_at']}: {told['volumes_per_hour']:,.0f} volumes an hour, "
-            f"{'unknown' if left is None else f'{left / 3600:.1f} h'} left, {told['actors']} actors, "
+            f"{'unknown' if left is None else timedelta(seconds=left)} left, actors: {told['actors']}, "
             f"devices busy {told['device_share']:.0%} of the time"
         )
     except (OSError, LookupError, TypeError, ValueError):

@@ -76,6 +76,7 @@ def check_claim(lake: Lake, claim: Identity, items: Sequence[WorkItem]) -> None:
     """
     found = lake.identity()
     if found is None:
+        _check_empty(lake)
         return
     _check_quality(lake, found, claim)
     if found.get("plan_id") == claim["plan_id"]:
@@ -158,6 +159,16 @@ def standing_ids(lake: Lake) -> list[str]:
             raise
         return []
     return found
+
+
+def _check_empty(lake: Lake) -> None:
+    """Refuse a folder of somebody's own files: patients' scans, say."""
+    names = [name for name in lake.storage.names("") if not name.startswith(".")]
+    if names:
+        raise StoreError(
+            f"--out {lake.url}: found {len(names)} files or folders that are no lake's, as {names[0]}; "
+            "expected a lake, an empty folder or none. Choose another --out."
+        )
 
 
 def _check_quality(lake: Lake, found: Identity, claim: Identity) -> None:

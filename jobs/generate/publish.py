@@ -3,6 +3,7 @@
 plan ⟕ commits ⟕ quarantine, and the real rows of the case store --> manifest, quarantine
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -124,10 +125,11 @@ def _warn(planned: Sequence[str], quarantined: set[str], synthetic: pa.Table) ->
         say(
             f"warning: {missing} of {len(planned)} planned volumes are another run's, still to come"
         )
-    doubtful = sum(verdict != "accept" for verdict in synthetic["qc_verdict"].to_pylist())
-    if doubtful:
+    verdicts = Counter(synthetic["qc_verdict"].to_pylist())
+    if verdicts["review"] or verdicts["reject"]:
         say(
-            f"warning: {doubtful} of {synthetic.num_rows} volumes are not accepted: see the qc_ columns"
+            f"warning: of {synthetic.num_rows} volumes, {verdicts['review']} are to be reviewed and "
+            f"{verdicts['reject']} rejected, which no mix takes; qc_reasons in the manifest says why"
         )
 
 

@@ -1,9 +1,12 @@
 """The steps of a run on Ray Train: workers are started, and started again where they die."""
 
 import shutil
+import threading
 import uuid
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from factory.errors import FactoryError
 from jobs.cluster import Cluster
@@ -14,6 +17,9 @@ from jobs.train.run_folder import RAY
 from jobs.train.settings import LoopSettings
 from jobs.train.workers import NumWorkers, fitting_workers, most_of
 from models.engine import computes_in_bfloat16
+
+if TYPE_CHECKING:
+    from ray.train.torch import TorchTrainer
 
 _MANY_STEPS = 10_000
 _SECONDS_AT_AN_EXCHANGE = 4 * 3600
@@ -63,13 +69,30 @@ def fit(
         ),
     )
     try:
-        stopped: str | None = trainer.fit().return_value  # type: ignore[attr-defined]
+        stopped = _fit(trainer)
     except TrainingFailedError as error:
         raise _failed(run, _last_line(error), config) from error
     finally:
         shutil.rmtree(run / RAY, ignore_errors=True)
     if stopped:
         raise FactoryError(stopped)
+
+
+def _fit(trainer: "TorchTrainer") -> str | None:
+    """Return what the loop returned.
+
+    On a thread: on the main one Ray Train takes Ctrl-C for itself, and ends without a word.
+    """
+    done: Future[str | None] = Future()
+
+    def fit() -> None:
+        try:
+            done.set_result(trainer.fit().return_value)  # type: ignore[attr-defined]
+        except BaseException as error:
+            done.set_exception(error)
+
+    threading.Thread(target=fit, name="fit", daemon=True).start()
+    return done.result()
 
 
 def _failed(run: Path, reason: str, config: TrainConfig) -> FactoryError:

@@ -160,3 +160,17 @@ def test_a_torn_newest_checkpoint_costs_the_steps_since_the_one_before(
     told = capsys.readouterr().err
     assert "step_00000005 is torn (state.pt (1000 bytes) has another sha256)" in told
     assert "train: going on from the checkpoint of step 3" in told
+
+
+def test_ctrl_c_says_how_to_go_on(cases: Path, tmp_path: Path) -> None:
+    """A terminal sends it to all processes of the command; Ray Train would end without a word."""
+    run = tmp_path / "run"
+    line = [str(FACTORY), "train", "--cases", str(cases), "--out", str(run), "--recipe", "tiny"]
+    driver = subprocess.Popen(
+        [*line, "--steps", "500"], stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    wait_for_step(run, 2)
+    os.killpg(driver.pid, signal.SIGINT)
+    told = driver.communicate(timeout=120)[1]
+    assert driver.returncode == 130, told
+    assert "interrupted: the same command goes on where it was" in told

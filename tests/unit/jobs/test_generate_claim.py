@@ -193,3 +193,20 @@ def test_a_lake_is_judged_by_one_set_of_limits(cases_16: Path, model_16: Path, l
     for count in (4, 5):
         with pytest.raises(StoreError, match=match):
             generate(cases_16, model_16, lake, Amount(count=count), strict)
+
+
+def test_a_folder_of_somebodys_own_files_is_not_taken_for_a_lake(
+    cases_16: Path, model_16: Path, tmp_path: Path
+) -> None:
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    (scans / ".DS_Store").touch()
+    assert generate(cases_16, model_16, scans, Amount(count=1), CONFIG).num_synthetic == 1
+    others = tmp_path / "others"
+    others.mkdir()
+    (others / "patient_ct.nii.gz").touch()
+    with pytest.raises(
+        StoreError, match=r"found 1 files .* as patient_ct\.nii\.gz; expected a lake"
+    ):
+        generate(cases_16, model_16, others, Amount(count=1), CONFIG)
+    assert [path.name for path in others.iterdir()] == ["patient_ct.nii.gz"]

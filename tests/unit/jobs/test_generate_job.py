@@ -86,7 +86,8 @@ def test_volumes_that_quality_control_doubts_are_announced(
     unclipped = GenerateConfig(steps=20, clip_x0=False, sigma="beta")
     generate(cases_16, model_16, tmp_path / "lake", Amount(count=2), unclipped)
     assert (
-        "warning: 2 of 2 volumes are not accepted: see the qc_ columns" in capsys.readouterr().err
+        "warning: of 2 volumes, 2 are to be reviewed and 0 rejected, which no mix takes"
+        in capsys.readouterr().err
     )
 
 

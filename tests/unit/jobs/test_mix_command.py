@@ -155,3 +155,15 @@ def test_the_command_refuses_two_amounts_and_too_large_ones(lake: Path, tmp_path
     assert many.exit_code == 1
     assert many.stderr.startswith("error: the mix needs 99 synthetic volumes")
     assert len(many.stderr.splitlines()) == 1
+
+
+def test_a_share_that_rounds_to_nothing_is_announced(lake: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(
+        app, ["mix", str(lake), "--ratio", "0.1", "--out", str(tmp_path / "mix.parquet")]
+    )
+    assert result.exit_code == 0
+    assert "this share of 3 real volumes rounds to no synthetic one; --count 1" in result.stderr
+    none = CliRunner().invoke(
+        app, ["mix", str(lake), "--count", "0", "--out", str(tmp_path / "none.parquet")]
+    )
+    assert "rounds to no" not in none.stderr

@@ -62,7 +62,7 @@ def test_a_lake_on_its_way_says_what_is_missing_and_how_to_go_on(lake: Path) -> 
     }
     assert remarks.splitlines() == [
         "quarantined: case c0: torn",
-        "Next: the same factory generate again; it goes on where it was",
+        "Next: the same factory generate again, unless it runs; it goes on where it was",
     ]
 
 
@@ -96,7 +96,7 @@ def test_a_run_on_its_way_tells_its_rate_and_one_that_ended_does_not(
     going = progress | {"left": 3, "seconds_left": 7200, "volumes_per_hour": 1234.5, "actors": 2}
     (lake / "progress.json").write_text(json.dumps(going | {"device_share": 0.957}))
     told = CliRunner().invoke(app, ["status", str(lake)]).stderr
-    assert "1,234 volumes an hour, 2.0 h left, 2 actors, devices busy 96% of the time" in told
+    assert "1,234 volumes an hour, 2:00:00 left, actors: 2, devices busy 96% of the time" in told
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", "null"])
