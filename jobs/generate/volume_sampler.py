@@ -5,7 +5,6 @@ sample   AAS -> HU inside, the reference outside              device
 row      figures and quality -> what the manifest says        CPU
 """
 
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,8 +29,8 @@ from factory.volumes import Volume, read_volume
 from jobs.generate.config import GenerateConfig
 from jobs.generate.fetch import load_model
 from jobs.generate.plan import WorkItem, layout_seed
+from jobs.generate.surroundings import device_name, environment, make_deterministic
 from models.aas import aas_sample
-from models.attention import attention_backend
 from models.engine import SamplingEngine
 
 _CASES_IN_MEMORY = 4
@@ -83,7 +82,7 @@ class VolumeSampler:
 
     def __init__(self, settings: SamplerSettings) -> None:
         torch.set_num_threads(settings.config.num_threads)
-        _make_deterministic()
+        make_deterministic()
         self._settings = settings
         self._device = torch.device(settings.device)
         checkpoint = load_model(
@@ -112,8 +111,8 @@ class VolumeSampler:
     def surroundings(self) -> dict[str, str]:
         """What the run columns say of where volumes are drawn."""
         return {
-            "device": _device_name(self._device),
-            "env_fingerprint": _environment(self._device, self._settings.config),
+            "device": device_name(self._device),
+            "env_fingerprint": environment(self._device, self._settings.config),
         }
 
     def prepare(self, item: WorkItem, donor: dict[str, Any]) -> Prepared:
@@ -271,31 +270,3 @@ def _noise(seed: int) -> Callable[[tuple[int, ...]], Tensor]:
     """Return the only source of an item's noise: the CPU's generator, float32, in call order."""
     generator = torch.Generator().manual_seed(seed)
     return lambda shape: torch.randn(shape, generator=generator)
-
-
-def _device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-
-
-def _environment(device: torch.device, config: GenerateConfig) -> str:
-    """Return what can move the last bit of a voxel without being part of the plan."""
-    parts = [f"torch {torch.__version__}", _device_name(device), attention_backend()]
-    if config.compiled:
-        parts.append("compiled")
-    if device.type == "cuda":
-        parts += [
-            f"cuda {torch.version.cuda}",
-            f"cudnn {torch.backends.cudnn.version()}",  # type: ignore[no-untyped-call]
-            f"tf32 {torch.backends.cudnn.allow_tf32} {torch.backends.cuda.matmul.allow_tf32}",
-        ]
-    else:
-        capability = torch.backends.cpu.get_cpu_capability()
-        parts += [capability, f"threads {config.num_threads}"]
-    return ", ".join(parts)
-
-
-def _make_deterministic() -> None:
-    """Choose kernels by name and not by the clock: the same item, the same voxels."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.backends.cudnn.benchmark = False
-    torch.backends.cudnn.deterministic = True
