@@ -1,14 +1,12 @@
 """How many sampler actors there are, and what each one takes of the cluster."""
 
-import re
 from dataclasses import dataclass
 
 from factory.errors import ClusterError, UsageError
 from jobs.cluster import Cluster
 from jobs.console import say
 from jobs.generate.config import GenerateConfig
-
-_TEXT = re.compile(r"([1-9]\d*)(?::([1-9]\d*))?")
+from jobs.span import parse_span
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +45,13 @@ def parse_num_actors(text: str | None) -> NumActors | None:
     """
     if text is None:
         return None
-    match = _TEXT.fullmatch(text.strip())
-    if not match or (match[2] and int(match[2]) < int(match[1])):
+    span = parse_span(text, ":")
+    if span is None:
         raise UsageError(
             f"--actors {text}: expected a number of actors, as 2, or the fewest and the most, as 1:8. "
             "Correct it."
         )
-    return NumActors(int(match[1]), int(match[2] or match[1]))
+    return NumActors(*span)
 
 
 def pool_for(

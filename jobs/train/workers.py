@@ -1,14 +1,11 @@
 """How many workers train: `2`, or `1-4` for as many of them as the cluster has at the moment."""
 
-import re
-
 from factory.errors import ClusterError, UsageError
 from jobs.cluster import Cluster
+from jobs.span import parse_span
 
 NumWorkers = int | tuple[int, int]
 """A number, or the fewest and the most."""
-
-_TEXT = re.compile(r"([1-9]\d*)(?:-([1-9]\d*))?")
 
 
 def parse_num_workers(text: str | None) -> NumWorkers | None:
@@ -19,13 +16,13 @@ def parse_num_workers(text: str | None) -> NumWorkers | None:
     """
     if text is None:
         return None
-    match = _TEXT.fullmatch(text.strip())
-    if not match or (match[2] and int(match[2]) < int(match[1])):
+    span = parse_span(text, "-")
+    if span is None:
         raise UsageError(
             f"--num-workers {text}: expected a number of workers, as 2, or the fewest and the most, as "
             "1-4. Correct it."
         )
-    fewest, most = int(match[1]), int(match[2] or match[1])
+    fewest, most = span
     return fewest if fewest == most else (fewest, most)
 
 
