@@ -166,15 +166,16 @@ def _run(one: Figures, settings: LoopSettings, arguments: argparse.Namespace) ->
 
 
 def _run_on_ray(workers: int, settings: LoopSettings, arguments: argparse.Namespace) -> None:
-    from ray.train import RunConfig, ScalingConfig
-    from ray.train.torch import TorchTrainer
-
     from jobs import cluster
 
     # A cluster for each run: its daemons would take their share of the other side's cores.
     cluster.LOCAL_CPUS = settings.num_threads * workers
     use_gpu = arguments.device == "cuda"
     with cluster.connect():
+        # Not before: `connect` sets what Ray reads when it is imported.
+        from ray.train import RunConfig, ScalingConfig
+        from ray.train.torch import TorchTrainer
+
         TorchTrainer(
             _ray_worker,
             train_loop_config={"settings": settings},

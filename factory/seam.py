@@ -38,7 +38,8 @@ def mean_jump(hu: NDArray[np.int16], drawn: NDArray[np.bool_]) -> float:
     """
     jumps: list[NDArray[Any]] = []
     for axis in range(3):
-        border = np.diff(drawn.astype(np.int8), axis=axis) != 0
-        jumps.append(np.abs(np.diff(hu.astype(np.int32), axis=axis))[border])
+        drawn_here, hu_here = np.moveaxis(drawn, axis, 0), np.moveaxis(hu, axis, 0)
+        border = drawn_here[1:] != drawn_here[:-1]
+        jumps.append(np.abs(hu_here[1:][border].astype(np.int32) - hu_here[:-1][border]))
     across = np.concatenate(jumps)
     return float(across.mean()) if across.size else float("nan")

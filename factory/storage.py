@@ -1,4 +1,4 @@
-"""The only place that touches files: small records and Zarr roots under one URL.
+"""The only place that touches files: small records and folders of volumes under one URL.
 
 Local paths and any fsspec URL behave alike: a record appears whole or not at all,
 and `create_json` is create-if-absent, so that of two writers exactly one wins.
@@ -10,15 +10,13 @@ import errno
 import json
 import os
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
-from zarr.abc.store import Store
-from zarr.storage import FsspecStore, LocalStore
 
 from factory.conditional_put import put_if_absent
 from factory.errors import StoreError, UsageError
@@ -139,20 +137,45 @@ class Storage:
         with self._reaching(path):
             self._fs.get_file(path, str(target))
 
-    def flush(self, relative: str) -> None:
-        """Bring a folder's files to the disk, before a record vouches for them."""
-        if self.is_local:
-            for folder, _, names in os.walk(self._path(relative)):
-                for path in (*(os.path.join(folder, name) for name in names), folder):
-                    _fsync(path)
+    def write_tree(self, relative: str, files: Mapping[str, bytes]) -> None:
+        """Write a new folder of files; on a local disk they lie when this returns.
 
-    def zarr_store(self, relative: str, *, read_only: bool = False) -> Store:
-        """Return the Zarr store of a group in this folder."""
+        Not atomic: half a folder is left where a process is killed. A record is to vouch for it.
+
+        Args:
+            relative: The folder, which nothing else may write to.
+            files: Content by path within the folder.
+
+        Raises:
+            StoreError: The folder is there, or its bucket is not.
+        """
+        root = self._path(relative)
+        if self.exists(relative):
+            raise StoreError(
+                f"{self.child(relative)}: found a folder of this name; expected none, for nothing is "
+                "written over. Remove it, or choose another name."
+            )
         if self.is_local:
-            return LocalStore(self._path(relative), read_only=read_only)
-        return FsspecStore.from_url(
-            self.child(relative), storage_options=_FRESH, read_only=read_only
-        )
+            _write_files(root, files)
+            return
+        self._make_parent(root)
+        with self._writing(root):
+            self._fs.pipe({f"{root}/{name}": data for name, data in files.items()})
+
+    def read_tree(self, relative: str, names: Iterable[str]) -> dict[str, bytes]:
+        """Read files of a folder; those that are not there are left out."""
+        root = self._path(relative)
+        if self.is_local:
+            return dict(_read_files(root, names))
+        paths = {f"{root}/{name}": name for name in names}
+        with self._reaching(root):
+            found = self._fs.cat(list(paths), on_error="return")
+            for content in found.values():
+                if isinstance(content, Exception) and not isinstance(content, FileNotFoundError):
+                    raise content
+        return {
+            paths[path]: content for path, content in found.items() if isinstance(content, bytes)
+        }
 
     def _create_remote(self, path: str, data: bytes) -> bool:
         if "s3" in _protocols(self._fs):
@@ -262,6 +285,30 @@ def _link(aside: str, path: str) -> bool:
             "has them. Use a local disk, NFS, or a bucket by its URL instead of its mount."
         ) from error
     return True
+
+
+def _write_files(root: str, files: Mapping[str, bytes]) -> None:
+    folders = {root}
+    for name, data in files.items():
+        path = os.path.join(root, name)
+        folder = os.path.dirname(path)
+        while folder not in folders:
+            folders.add(folder)
+            folder = os.path.dirname(folder)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    for folder in (*folders, os.path.dirname(root)):
+        _fsync(folder)
+
+
+def _read_files(root: str, names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+    for name in names:
+        # A folder in a file's place is no file either.
+        with suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            yield name, Path(root, name).read_bytes()
 
 
 def _fsync(path: str) -> None:

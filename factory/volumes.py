@@ -8,6 +8,7 @@ A shard holds the whole volume, so one writer owns each object; every chunk carr
 a CRC-32C, because a flipped bit in a compressed chunk is otherwise read silently.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,9 @@ import zarr
 from numpy.typing import NDArray
 from zarr.abc.store import Store
 from zarr.codecs import BloscCodec, Crc32cCodec
+from zarr.core.buffer import Buffer, cpu
 from zarr.errors import GroupNotFoundError
+from zarr.storage import MemoryStore
 
 from factory.axes import ras_from_zyx, spacing_zyx
 from factory.errors import StoreError
@@ -37,6 +40,15 @@ _NOT_WHOLE = (
     ValueError,
     RuntimeError,
 )
+_FILES = (
+    "zarr.json",
+    "0/zarr.json",
+    "0/c/0/0/0",
+    "labels/layout/0/zarr.json",
+    "labels/layout/0/c/0/0/0",
+)
+"""Of a group, all that is read of a volume."""
+
 _LABEL_COLOURS = {LUNG: [86, 180, 233, 128], NODULE: [213, 94, 0, 255]}
 
 
@@ -62,8 +74,28 @@ def write_volume(storage: Storage, relative: str, volume: Volume, **attributes: 
         relative: Path of the group; nothing else may write there.
         volume: What; `ct` and `layout` share one shape.
         **attributes: Plain JSON kept beside the affine under `ct_factory`.
+
+    Raises:
+        StoreError: There is a group of this name.
     """
-    store = storage.zarr_store(relative)
+    storage.write_tree(relative, _encode(volume, attributes))
+
+
+def read_volume(storage: Storage, relative: str) -> Volume:
+    """Read a volume's group.
+
+    Raises:
+        StoreError: The group is absent, or a chunk is missing or torn.
+    """
+    files = storage.read_tree(relative, _FILES)
+    store = MemoryStore({name: cpu.Buffer.from_bytes(data) for name, data in files.items()})
+    return _decode(store, name=storage.child(relative))
+
+
+def _encode(volume: Volume, attributes: Mapping[str, Any]) -> dict[str, bytes]:
+    """Return the group's files: made in memory, for on a disk each costs a turn of Zarr's thread."""
+    files: dict[str, Buffer] = {}
+    store = MemoryStore(files)
     scale = list(spacing_zyx(volume.affine))
     root = zarr.create_group(
         store,
@@ -100,22 +132,10 @@ def write_volume(storage: Storage, relative: str, volume: Volume, **attributes: 
         },
     )
     _write_array(layout, volume.layout, fill_value=_UNWRITTEN_LABEL)
-    storage.flush(relative)
+    return {name: buffer.to_bytes() for name, buffer in files.items()}
 
 
-def read_volume(storage: Storage, relative: str) -> Volume:
-    """Read a volume's group.
-
-    Raises:
-        StoreError: The group is absent, or a chunk is missing or torn.
-    """
-    return read_volume_from(
-        storage.zarr_store(relative, read_only=True), name=storage.child(relative)
-    )
-
-
-def read_volume_from(store: Store, *, name: str) -> Volume:
-    """Read a volume from an open Zarr store; `name` is for messages."""
+def _decode(store: Store, *, name: str) -> Volume:
     try:
         root = zarr.open_group(store, mode="r")
         ct = np.asarray(_array(root, "0")[:], dtype=np.int16)

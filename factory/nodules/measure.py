@@ -1,6 +1,7 @@
 """How many nodules a layout has, where they lie and how large they are."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -58,9 +59,13 @@ def measure_nodules(layout: NDArray[np.uint8], affine: NDArray[np.float64]) -> l
         ValueError: The affine is not 4x4, or gives a voxel no volume.
     """
     voxel_mm3 = _voxel_mm3(affine)
-    pieces, num_pieces = ndimage.label(layout == NODULE, structure=TOUCHING)
+    # Nodules fill little of a scan, and pieces are looked for in their box alone.
+    (box,) = ndimage.find_objects((layout == NODULE).view(np.uint8), max_label=1)
+    if box is None:
+        return []
+    pieces, num_pieces = ndimage.label(layout[box] == NODULE, structure=TOUCHING)
     num_voxels = np.bincount(pieces.ravel(), minlength=num_pieces + 1)[1:]
-    centres = _centres_zyx(pieces)
+    centres = _centres_zyx(pieces, corner=[along.start for along in box])
     return [
         Nodule(
             label=rank,
@@ -87,11 +92,13 @@ def _voxel_mm3(affine: NDArray[np.float64]) -> float:
     return voxel_mm3
 
 
-def _centres_zyx(pieces: NDArray[np.integer[Any]]) -> list[Triple]:
+def _centres_zyx(pieces: NDArray[np.integer[Any]], corner: Sequence[int]) -> list[Triple]:
     centres: list[Triple] = []
     for piece, window in enumerate(ndimage.find_objects(pieces), start=1):
         z, y, x = np.nonzero(pieces[window] == piece)
-        corner_z, corner_y, corner_x = (along.start for along in window)
+        corner_z, corner_y, corner_x = (
+            start + along.start for start, along in zip(corner, window, strict=True)
+        )
         centres.append(
             (
                 float(corner_z + z.mean()),

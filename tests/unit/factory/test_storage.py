@@ -6,7 +6,6 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-import zarr
 
 from factory.errors import PassingError, StoreError
 from factory.storage import Storage
@@ -73,21 +72,39 @@ def test_removing_takes_records_and_whole_folders_and_forgives_what_is_gone(stor
     assert storage.names("attempts/b") == []
 
 
-def test_a_zarr_group_written_in_a_folder_is_read_from_there(storage):
-    group = zarr.create_group(storage.zarr_store("volumes/a.zarr"), attributes={"units": "HU"})
-    group.create_array("0", shape=(2,), dtype="int16")[:] = [-1000, 40]
-    opened = zarr.open_group(storage.zarr_store("volumes/a.zarr", read_only=True), mode="r")
-    assert opened.attrs["units"] == "HU"
-    assert opened["0"][:].tolist() == [-1000, 40]
+TREE = {"zarr.json": b"{}", "0/c/0/0/0": b"\x00\x01", "labels/layout/zarr.json": b""}
+
+
+def test_a_tree_of_files_comes_back_without_those_that_are_not_there(storage):
+    storage.write_tree("volumes/a.zarr", TREE)
+    found = storage.read_tree("volumes/a.zarr", [*TREE, "0/c/1/0/0", "0", "zarr.json/c"])
+    assert found == TREE
     assert storage.names("volumes") == ["a.zarr"]
+    assert storage.read_tree("volumes/b.zarr", TREE) == {}
 
 
-def test_what_is_read_cannot_be_written_through(storage):
-    zarr.create_group(storage.zarr_store("a.zarr"))
-    store = storage.zarr_store("a.zarr", read_only=True)
-    assert store.read_only
-    with pytest.raises(ValueError, match="read-only"):
-        zarr.open_group(store, mode="a").create_group("labels")
+def test_a_tree_is_never_written_over_another(storage):
+    storage.write_tree("volumes/a.zarr", TREE)
+    with pytest.raises(
+        StoreError, match=r"volumes/a\.zarr: found a folder of this name; expected no"
+    ):
+        storage.write_tree("volumes/a.zarr", {"zarr.json": b"mine"})
+    assert storage.read_tree("volumes/a.zarr", TREE) == TREE
+
+
+def test_a_tree_lies_on_the_disk_before_a_record_vouches_for_it(tmp_path, monkeypatch):
+    synced = set()
+    sync = os.fsync
+
+    def note(descriptor):
+        synced.add(os.path.relpath(os.readlink(f"/proc/self/fd/{descriptor}"), tmp_path))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    Storage(tmp_path).write_tree("volumes/a.zarr", TREE)
+    folders = {".", "0", "0/c", "0/c/0", "0/c/0/0", "labels", "labels/layout"}
+    expected = {os.path.normpath(f"volumes/a.zarr/{path}") for path in {*TREE, *folders}}
+    assert synced == expected | {"volumes"}
 
 
 def test_a_local_folder_is_known_by_its_absolute_path(tmp_path, monkeypatch):
