@@ -134,7 +134,7 @@ class Lake:
             self.storage.remove(f"quarantine/{item}.json")
 
     def sweep(self, volumes: Mapping[str, str]) -> int:
-        """Remove volumes of attempts that lost or died, and the attempt records.
+        """Remove volumes of attempts that lost or died, the attempt records, and torn records.
 
         Args:
             volumes: The `image_uri` of each committed item. Volumes of other items are left:
@@ -155,6 +155,8 @@ class Lake:
                 with suppress(OSError):
                     self.storage.remove(path)
                     removed += 1
+        for folder in ("", "commits", "quarantine"):
+            self.storage.sweep(folder)
         for item in self.attempts.items() & volumes.keys():
             self.attempts.forget(item)
         return removed

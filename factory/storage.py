@@ -9,6 +9,7 @@ Credentials of a bucket come from the environment alone: a URL that holds some i
 import errno
 import json
 import os
+import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -122,6 +123,16 @@ class Storage:
         except FileNotFoundError:
             return
 
+    def sweep(self, folder: str) -> None:
+        """Remove what writers that were killed left in a local folder, once it is a day old."""
+        if not self.is_local:
+            return
+        for debris in Path(self._path(folder)).glob(f"*{_UNFINISHED}"):
+            # Another process may be writing it, or sweep it too.
+            with suppress(OSError):
+                if time.time() - debris.stat().st_mtime > _SECONDS_OF_A_WRITE:
+                    debris.unlink()
+
     def make_folder(self, relative: str = "") -> None:
         """Make a folder and its parents; a bucket has none, and is not made."""
         if self._has_folders:
@@ -219,6 +230,7 @@ class Storage:
 
 _AS_SPACE = str.maketrans("01", " \t")
 _UNFINISHED = ".unfinished"
+_SECONDS_OF_A_WRITE = 86_400.0
 # Listings are kept by file systems of fsspec, and other processes write here too.
 _FRESH = {"use_listings_cache": False}
 _OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az"})

@@ -5,7 +5,7 @@ import posixpath
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -127,14 +127,24 @@ def write_mix(
     from jobs.lakes import manifest_of
     from manifests.mix import Source, mix, unite
     from manifests.read import read_manifest, relative_uris
-    from manifests.write import write_manifest
+    from manifests.write import content_digest, write_manifest
 
     target = _free_target(out)
     # A source that is named twice is one.
     manifests = dict.fromkeys(manifest_of(source) for source in sources)
-    united = unite([Source(manifest, read_manifest(manifest)) for manifest in manifests])
-    chosen = mix(united, **amount.given(), min_verdict=min_verdict, by_diameter=by_diameter)
-    write_manifest(chosen if absolute else relative_uris(chosen, target), target)
+    tables = {manifest: read_manifest(manifest) for manifest in manifests}
+    asked: dict[str, Any] = {
+        **amount.given(),
+        "min_verdict": min_verdict,
+        "by_diameter": by_diameter,
+    }
+    chosen = mix(unite([Source(*named) for named in tables.items()]), **asked)
+    digests = {manifest: content_digest(table) for manifest, table in tables.items()}
+    write_manifest(
+        chosen if absolute else relative_uris(chosen, target),
+        target,
+        made_from={"sources": digests, **asked},
+    )
     return target
 
 

@@ -4,6 +4,7 @@ rows -> typed columns -> mix counted -> sorted -> validated -> digest -> one fil
 """
 
 import hashlib
+import json
 import os
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
@@ -34,7 +35,10 @@ _ROW_GROUP = 122_880
 
 
 def write_manifest(
-    rows: Iterable[Mapping[str, object]] | pa.Table, path: str | os.PathLike[str]
+    rows: Iterable[Mapping[str, object]] | pa.Table,
+    path: str | os.PathLike[str],
+    *,
+    made_from: Mapping[str, object] | None = None,
 ) -> str:
     """Write one manifest, whole or not at all, and return its content digest.
 
@@ -45,6 +49,8 @@ def write_manifest(
         rows: One mapping per volume, keyed by column, or a table. Nullable keys may be left
             out; mix columns may be too, and are counted anew.
         path: Parquet file to write or replace: a path, or a URL that pyarrow opens.
+        made_from: What the rows were chosen from and how, as plain JSON; in the metadata alone,
+            under ``ct_factory.made_from``.
 
     Raises:
         ManifestError: A row has an unknown key, lacks one, or has a value of the wrong type;
@@ -57,7 +63,10 @@ def write_manifest(
         )
     digest = content_digest(table)
     mix = mix_of(table)
-    _write(table, path, {"content_digest": digest, **{m: getattr(mix, m) for m in MIX_COLUMNS}})
+    about = {"content_digest": digest, **{m: getattr(mix, m) for m in MIX_COLUMNS}}
+    if made_from is not None:
+        about["made_from"] = json.dumps(made_from, sort_keys=True)
+    _write(table, path, about)
     return digest
 
 

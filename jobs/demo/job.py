@@ -5,6 +5,8 @@ draw_phantom --> NIfTI --> ingest --> train, a few steps
 """
 
 import json
+import shutil
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,7 +108,12 @@ def demo(out: Path, recipe_name: str, *, ray_address: str | None = None) -> Iter
     picture = out / "comparison.png"
     comparison_figure(_comparisons(lake / MANIFEST), picture)
     yield f"picture {picture}"
-    say(f"Next: cd {out} && factory mix --ratio 0.1 --out mix-10.parquet")
+    say(f"Next: cd {out} && {_factory()} mix --ratio 0.1 --out mix-10.parquet")
+
+
+def _factory() -> str:
+    """Return how this shell calls `factory`: by its path where the environment is not activated."""
+    return "factory" if shutil.which("factory") else str(Path(sys.executable).with_name("factory"))
 
 
 def _claim(out: Path, recipe_name: str) -> None:

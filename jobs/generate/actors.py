@@ -103,13 +103,12 @@ def check_gpus_per_actor(num_gpus: float) -> None:
 
 
 def _on_gpus(cluster: Cluster, asked: NumActors | None, num_items: int, num_gpus: float) -> Pool:
-    there = int(cluster.num_gpus / num_gpus)
-    if num_gpus < 1:
-        there = int(cluster.num_gpus) * round(1 / num_gpus)
+    nodes = cluster.gpus_by_node or (cluster.num_gpus,)
+    there = sum(_fitting(gpus, num_gpus) for gpus in nodes)
     if there < 1:
         raise ClusterError(
-            f"--num-gpus-per-actor {num_gpus:g}: the cluster has {cluster.num_gpus:g} GPUs; expected "
-            "enough for one actor. Ask for fewer."
+            f"--num-gpus-per-actor {num_gpus:g}: the cluster has {cluster.num_gpus:g} GPUs, at most "
+            f"{max(nodes):g} on a node; expected enough for one actor on one node. Ask for fewer."
         )
     wanted = asked or NumActors(there, there)
     fewest, most = min(wanted.fewest, there), wanted.most
@@ -127,6 +126,11 @@ def _on_gpus(cluster: Cluster, asked: NumActors | None, num_items: int, num_gpus
         num_cpus=1,
         num_gpus=num_gpus,
     )
+
+
+def _fitting(gpus: float, num_gpus: float) -> int:
+    """Return how many actors a node's GPUs hold; a share is of one GPU, never of two."""
+    return int(gpus / num_gpus) if num_gpus >= 1 else int(gpus) * round(1 / num_gpus)
 
 
 def _on_cpus(

@@ -20,6 +20,7 @@ from manifests.read import is_url
 from models.card import CARD_NAME, WEIGHTS_NAME
 from models.checkpoint import Checkpoint, load_checkpoint
 from models.errors import CheckpointError
+from models.weights import NAMES, shipped
 
 CACHE_VARIABLE = "FACTORY_CACHE_DIR"
 """Environment variable of the folder that models are fetched to."""
@@ -30,12 +31,12 @@ _HEX_DIGITS = frozenset("0123456789abcdef")
 def load_model(
     model: str, device: str | torch.device = "cpu", expect_digest: str | None = None
 ) -> Checkpoint:
-    """Load a checkpoint from a folder or a URL, and verify its digest.
+    """Load a checkpoint by its folder, URL or name, and verify its digest.
 
     What a URL names is fetched once a node, and kept under its digest.
 
     Args:
-        model: Folder of a checkpoint, or its URL.
+        model: Absolute path of a checkpoint's folder, its URL, or the name of a model that ships.
         device: Where the network goes.
         expect_digest: The digest that a plan names; another one is an error.
 
@@ -43,6 +44,8 @@ def load_model(
         CheckpointError: Something is missing, torn, of another format, or has another digest.
         ModelError: There is no checkpoint behind the URL.
     """
+    if model in NAMES:
+        model = str(shipped(model))
     if not is_url(model):
         return load_checkpoint(model, device, expect_digest)
     source = Storage(model)

@@ -67,7 +67,8 @@ def open_model(model: str | Path, store: CaseStore) -> tuple[str, ModelCard]:
         store: Case store that it is to draw from.
 
     Returns:
-        Path or URL of the checkpoint, for `load_model` on any node, and its card.
+        Checkpoint, for `load_model` on any node, and its card. A model that ships goes by its name:
+        each node has it elsewhere.
 
     Raises:
         ModelError: There is none, or the cases are not as it was trained on.
@@ -83,7 +84,7 @@ def open_model(model: str | Path, store: CaseStore) -> tuple[str, ModelCard]:
     # Weights that are torn are better found here than by every actor.
     card = load_model(str(checkpoint)).card
     check_fit(model, card, store)
-    return str(checkpoint), card
+    return _name(checkpoint), card
 
 
 def check_fit(model: str | Path, card: ModelCard, store: CaseStore) -> None:

@@ -107,6 +107,19 @@ def test_a_tree_lies_on_the_disk_before_a_record_vouches_for_it(tmp_path, monkey
     assert synced == expected | {"volumes"}
 
 
+def test_only_old_debris_of_killed_writers_is_swept(tmp_path):
+    storage = Storage(tmp_path)
+    storage.write_json("commits/b.json", {})
+    old, new = (tmp_path / "commits" / f"{name}.unfinished" for name in ("old", "new"))
+    for file in (old, new):
+        file.touch()
+    for file in (old, tmp_path / "commits" / "b.json"):
+        os.utime(file, (0, 0))
+    storage.sweep("commits")
+    storage.sweep("none")
+    assert sorted(os.listdir(tmp_path / "commits")) == ["b.json", "new.unfinished"]
+
+
 def test_a_local_folder_is_known_by_its_absolute_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     storage = Storage("lake/")

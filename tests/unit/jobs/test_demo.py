@@ -1,5 +1,6 @@
 """What `factory demo` draws with, and what it leaves behind for the verbs."""
 
+import sys
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -88,10 +89,15 @@ def test_volumes_are_drawn_by_the_model_that_ships_while_the_run_is_kept_apart(
 
 
 def test_a_recipe_that_names_no_model_draws_with_the_one_it_trains(
-    trained: list[tuple[Path, TrainConfig]], monkeypatch: pytest.MonkeyPatch
+    trained: list[tuple[Path, TrainConfig]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.setenv("PATH", "/none")
     made = run_demo(RECIPE)
 
+    # Typed as it stands, in a shell that has activated nothing.
+    assert f"cd demo && {Path(sys.executable).parent}/factory mix" in capsys.readouterr().err
     assert made["trained"] == made["model"] == "demo/run/model"
     assert drawn_with(made) == {read_model_card(Path("demo/run/model")).digest}
     # Nobody who tries the demo has nodules to graft.

@@ -9,8 +9,8 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from factory.errors import ModelError
 from factory.storage import Storage
-from jobs.cases import CaseStore
-from jobs.generate import fetch
+from jobs.cases import CaseStore, open_case_store
+from jobs.generate import fetch, model
 from jobs.generate.fetch import load_model
 from jobs.generate.model import find_model, open_model
 from models.card import read_model_card
@@ -152,3 +152,12 @@ def test_what_a_killed_fetch_left_is_removed_by_the_next(
     load_model(f"{url}/model")
     folders = sorted(path.name for path in cache.iterdir() if path.is_dir())
     assert folders == [".another.running", digest]
+
+
+def test_a_model_that_ships_is_known_by_its_name_on_every_node(
+    monkeypatch: pytest.MonkeyPatch, cases_16: Path
+) -> None:
+    monkeypatch.setattr(model, "check_fit", lambda *_: None)
+    recorded, card = open_model(find_model("demo"), open_case_store(cases_16))
+    assert recorded == "demo"
+    assert load_model(recorded, expect_digest=card.digest).card == card

@@ -81,6 +81,17 @@ def test_a_gpu_too_few_for_one_actor_is_an_error() -> None:
         pool_for(LOCAL, CONFIG, None, 10, use_gpu=True, num_gpus=4)
 
 
+def test_the_gpus_of_an_actor_lie_on_one_node() -> None:
+    spread = replace(LOCAL, num_gpus=5, is_local=False, gpus_by_node=(1.0, 1.0, 3.0))
+    assert pool_for(spread, CONFIG, None, 10, use_gpu=True, num_gpus=2).max_size == 1
+    assert pool_for(spread, CONFIG, None, 20, use_gpu=True, num_gpus=0.5).max_size == 10
+    with pytest.raises(
+        ClusterError,
+        match=r"5 GPUs, at most 3 on a node; expected enough for one actor on one node",
+    ):
+        pool_for(spread, CONFIG, None, 10, use_gpu=True, num_gpus=4)
+
+
 @pytest.mark.parametrize("number", [1, 2, 0.5, 0.25, 0.33])
 def test_shares_that_fill_a_gpu_are_taken(number: float) -> None:
     check_gpus_per_actor(number)

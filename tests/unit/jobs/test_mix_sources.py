@@ -1,5 +1,6 @@
 """One mix out of lakes and case stores, wherever they lie."""
 
+import json
 import os
 import uuid
 from collections.abc import Iterator
@@ -7,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import fsspec
+import pyarrow.parquet as pq
 import pytest
 from mix_sources import case, drawn, make_source, nodules
 from typer.testing import CliRunner
@@ -178,3 +180,19 @@ def test_a_patient_who_trains_here_and_tests_there_stops_the_mix(
     ):
         write_mix([*sources, tmp_path / "later"], tmp_path / "mix.parquet", Amount(count=1))
     assert not (tmp_path / "mix.parquet").exists()
+
+
+def test_a_mix_says_what_it_was_made_from(sources: list[Path], tmp_path: Path) -> None:
+    target = write_mix(sources, tmp_path / "mix.parquet", Amount(count=2), by_diameter=True)
+    told = json.loads(pq.read_schema(target).metadata[b"ct_factory.made_from"])
+    assert {key: told[key] for key in ("count", "min_verdict", "by_diameter")} == {
+        "count": 2,
+        "min_verdict": "review",
+        "by_diameter": True,
+    }
+    assert told["sources"] == {
+        str(source / MANIFEST): pq.read_schema(source / MANIFEST)
+        .metadata[b"ct_factory.content_digest"]
+        .decode()
+        for source in sources
+    }
