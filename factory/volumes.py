@@ -8,18 +8,20 @@ A shard holds the whole volume, so one writer owns each object; every chunk carr
 a CRC-32C, because a flipped bit in a compressed chunk is otherwise read silently.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from zarr.abc.store import Store
 from zarr.codecs import BloscCodec, Crc32cCodec
+from zarr.core.array_spec import ArrayConfig
 from zarr.core.buffer import Buffer, cpu
-from zarr.errors import GroupNotFoundError
-from zarr.storage import MemoryStore
+from zarr.core.metadata import ArrayV3Metadata
+from zarr.storage import MemoryStore, StorePath
 
 from factory.axes import ras_from_zyx, spacing_zyx
 from factory.errors import StoreError
@@ -32,7 +34,7 @@ ATTRIBUTES = "ct_factory"
 _UNWRITTEN_HU, _UNWRITTEN_LABEL = -32768, 255
 _INNER_CHUNK = 64
 _NOT_WHOLE = (
-    GroupNotFoundError,
+    AttributeError,
     FileNotFoundError,
     KeyError,
     OverflowError,
@@ -50,6 +52,14 @@ _FILES = (
 """Of a group, all that is read of a volume."""
 
 _LABEL_COLOURS = {LUNG: [86, 180, 233, 128], NODULE: [213, 94, 0, 255]}
+_IMAGE_LABEL = {
+    "colors": [{"label-value": label, "rgba": rgba} for label, rgba in _LABEL_COLOURS.items()],
+    "properties": [
+        {"label-value": LUNG, "name": "lung"},
+        {"label-value": NODULE, "name": "nodule"},
+    ],
+    "source": {"image": "../../"},
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,60 +97,14 @@ def read_volume(storage: Storage, relative: str) -> Volume:
     Raises:
         StoreError: The group is absent, or a chunk is missing or torn.
     """
-    files = storage.read_tree(relative, _FILES)
-    store = MemoryStore({name: cpu.Buffer.from_bytes(data) for name, data in files.items()})
-    return _decode(store, name=storage.child(relative))
-
-
-def _encode(volume: Volume, attributes: Mapping[str, Any]) -> dict[str, bytes]:
-    """Return the group's files: made in memory, for on a disk each costs a turn of Zarr's thread."""
-    files: dict[str, Buffer] = {}
-    store = MemoryStore(files)
-    scale = list(spacing_zyx(volume.affine))
-    root = zarr.create_group(
-        store,
-        attributes={
-            "ome": {"version": "0.5", "multiscales": [_multiscale("ct", volume.affine, scale)]},
-            ATTRIBUTES: {
-                "affine_ras": volume.affine.tolist(),
-                "orientation": "RAS",
-                "units": "HU",
-                **attributes,
-            },
-        },
-    )
-    _write_array(root, volume.ct, fill_value=_UNWRITTEN_HU)
-    root.create_group("labels", attributes={"ome": {"version": "0.5", "labels": ["layout"]}})
-    layout = root.create_group(
-        "labels/layout",
-        attributes={
-            "ome": {
-                "version": "0.5",
-                "multiscales": [_multiscale("layout", volume.affine, scale)],
-                "image-label": {
-                    "colors": [
-                        {"label-value": label, "rgba": rgba}
-                        for label, rgba in _LABEL_COLOURS.items()
-                    ],
-                    "properties": [
-                        {"label-value": LUNG, "name": "lung"},
-                        {"label-value": NODULE, "name": "nodule"},
-                    ],
-                    "source": {"image": "../../"},
-                },
-            }
-        },
-    )
-    _write_array(layout, volume.layout, fill_value=_UNWRITTEN_LABEL)
-    return {name: buffer.to_bytes() for name, buffer in files.items()}
-
-
-def _decode(store: Store, *, name: str) -> Volume:
+    files, name = storage.read_tree(relative, _FILES), storage.child(relative)
+    store = MemoryStore({path: cpu.Buffer.from_bytes(data) for path, data in files.items()})
     try:
-        root = zarr.open_group(store, mode="r")
-        ct = np.asarray(_array(root, "0")[:], dtype=np.int16)
-        layout = np.asarray(_array(root, "labels/layout/0")[:], dtype=np.uint8)
-        affine = np.array(root.attrs[ATTRIBUTES]["affine_ras"], np.float64)  # type: ignore[index,call-overload]
+        ours = json.loads(files["zarr.json"])["attributes"][ATTRIBUTES]
+        affine = np.array(ours["affine_ras"], np.float64)
+        ct = np.asarray(zarr.open_array(store, path="0", mode="r")[:], dtype=np.int16)
+        labels = zarr.open_array(store, path="labels/layout/0", mode="r")
+        layout = np.asarray(labels[:], dtype=np.uint8)
     except _NOT_WHOLE as error:
         raise StoreError(
             f"volume {name}: found {error}; expected a whole OME-Zarr group with a CT, a layout "
@@ -155,32 +119,79 @@ def _decode(store: Store, *, name: str) -> Volume:
     return Volume(ct=ct, layout=layout, affine=affine)
 
 
+def _encode(volume: Volume, attributes: Mapping[str, Any]) -> dict[str, bytes]:
+    """Return the group's files, made in memory: on a disk each costs a turn of Zarr's thread."""
+    scale = list(spacing_zyx(volume.affine))
+    ours = {
+        "affine_ras": volume.affine.tolist(),
+        "orientation": "RAS",
+        "units": "HU",
+        **attributes,
+    }
+    image = {"multiscales": [_multiscale("ct", volume.affine, scale)]}
+    label = {
+        "multiscales": [_multiscale("layout", volume.affine, scale)],
+        "image-label": _IMAGE_LABEL,
+    }
+    return {
+        "zarr.json": _group(image, **{ATTRIBUTES: ours}),
+        **_array_files("0", volume.ct, fill_value=_UNWRITTEN_HU),
+        "labels/zarr.json": _group({"labels": ["layout"]}),
+        "labels/layout/zarr.json": _group(label),
+        **_array_files("labels/layout/0", volume.layout, fill_value=_UNWRITTEN_LABEL),
+    }
+
+
 def inner_chunk(size: int) -> int:
     """Return the largest divisor of `size` that is at most 64: shards hold whole chunks."""
     return next(n for n in range(min(size, _INNER_CHUNK), 0, -1) if size % n == 0)
 
 
-def _write_array(group: zarr.Group, data: NDArray[Any], *, fill_value: int) -> None:
-    array = group.create_array(
-        "0",
-        shape=data.shape,
-        dtype=data.dtype,
-        chunks=tuple(inner_chunk(n) for n in data.shape),
-        shards=data.shape,
+def _group(ome: Mapping[str, Any], **attributes: Any) -> bytes:
+    """Return the `zarr.json` of a group of OME-Zarr 0.5."""
+    content = {
+        "zarr_format": 3,
+        "node_type": "group",
+        "attributes": {"ome": {"version": "0.5", **ome}, **attributes},
+    }
+    return json.dumps(content).encode()
+
+
+def _array_files(path: str, data: NDArray[Any], *, fill_value: int) -> dict[str, bytes]:
+    """Return the files of an array, `zarr.json` and its shard."""
+    metadata, told = _array_like(data.shape, data.dtype.str, fill_value)
+    shard: dict[str, Buffer] = {}
+    # Without it a chunk of fill values leaves no object, and neither does a lost one.
+    config = ArrayConfig(order="C", write_empty_chunks=True)
+    array = zarr.Array(zarr.AsyncArray(metadata, StorePath(MemoryStore(shard)), config))
+    array[...] = data
+    files = {name: buffer.to_bytes() for name, buffer in shard.items()}
+    return {f"{path}/{name}": content for name, content in ({"zarr.json": told} | files).items()}
+
+
+@cache
+def _array_like(
+    shape: tuple[int, ...], dtype: str, fill_value: int
+) -> tuple[ArrayV3Metadata, bytes]:
+    """Return the metadata of an array, and its `zarr.json`.
+
+    Kept, for they are the same for all volumes of a lake, and to make them takes longer than to
+    compress one.
+    """
+    files: dict[str, Buffer] = {}
+    array = zarr.create_array(
+        MemoryStore(files),
+        shape=shape,
+        dtype=dtype,
+        chunks=tuple(inner_chunk(n) for n in shape),
+        shards=shape,
         compressors=(BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle"), Crc32cCodec()),
         fill_value=fill_value,
         dimension_names=("z", "y", "x"),
-        # Without it a chunk of fill values leaves no object, and neither does a lost one.
-        config={"write_empty_chunks": True},
     )
-    array[...] = data
-
-
-def _array(group: zarr.Group, path: str) -> zarr.Array[Any]:
-    found = group[path]
-    if not isinstance(found, zarr.Array):
-        raise KeyError(f"no array at {path}")
-    return found
+    metadata = array.metadata
+    assert isinstance(metadata, ArrayV3Metadata)
+    return metadata, files["zarr.json"].to_bytes()
 
 
 def _multiscale(name: str, affine: NDArray[np.float64], scale: list[float]) -> dict[str, Any]:
