@@ -32,7 +32,7 @@ from factory.volumes import Volume, write_volume
 from jobs.generate.company import Company
 from jobs.generate.plan import WorkItem, redraw_seed
 from jobs.generate.volume_sampler import Prepared, SamplerSettings, VolumeSampler
-from jobs.generate.watchdog import end_process, time_limit
+from jobs.generate.watchdog import Patience, end_process, time_limit
 from jobs.quarantine import as_case_error, give_up
 
 _DEATHS_A_BLAME = 4
@@ -70,6 +70,7 @@ class Sampler:
         self._settings = settings
         self._lake = Lake(settings.lake_url)
         self._company = Company()
+        self._patience = Patience(settings.config.max_seconds)
         self._node_id = _node_id()
         self._name = uuid.uuid4().hex[:12]
         # One thread for all that the device does: compiled graphs belong to the thread that made them.
@@ -117,6 +118,7 @@ class Sampler:
                 # actor, and the attempt records end it for an item that does this each time.
                 reason = f"the device failed: {error}"
                 end_process(lambda: self._lake.attempts.end(attempt, reason))
+        self._patience.saw_item()
         self._forget(item)
         return ""
 
@@ -182,13 +184,16 @@ class Sampler:
 
     def _within_limit(self, attempt: Attempt, step: Callable[[], ResultT]) -> ResultT:
         """Take a step of an item; the time that it waits for the device does not count."""
-        seconds = self._settings.config.max_seconds
+        seconds = self._patience.seconds
 
         def tell() -> None:
             self._lake.attempts.end(attempt, f"a step of it ran longer than {seconds:g} s")
 
+        start = time.monotonic()
         with time_limit(seconds, tell):
-            return step()
+            done = step()
+        self._patience.saw(time.monotonic() - start)
+        return done
 
     def _write(self, item: WorkItem, path: str, prepared: Prepared, draw: _Draw) -> None:
         volume = Volume(ct=draw.hu, layout=prepared.layout, affine=prepared.affine)

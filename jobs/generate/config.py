@@ -60,7 +60,7 @@ class GenerateConfig:
 
     max_seconds: float = 0.0
     """Longest that reading, drawing or writing an item may take before its process is ended and it
-    is tried again; 0 means no limit."""
+    is tried again; 0 means twenty times the longest so far in its process, at least ten minutes."""
 
     max_redraws: int = 0
     """Draws more, each with another seed, of an item whose volume quality control rejects."""

@@ -5,7 +5,7 @@ import sys
 import time
 from pathlib import Path
 
-from jobs.generate.watchdog import EXIT_STATUS, time_limit
+from jobs.generate.watchdog import EXIT_STATUS, Patience, time_limit
 
 SCRIPT = """
 import sys, time
@@ -45,3 +45,23 @@ def test_a_step_in_time_and_one_without_limit_are_left_alone() -> None:
             pass
     time.sleep(0.2)
     assert told == []
+
+
+def test_a_limit_that_was_asked_for_holds_from_the_first_step() -> None:
+    patience = Patience(30.0)
+    assert patience.seconds == 30.0
+    patience.saw(29.0)
+    patience.saw_item()
+    assert patience.seconds == 30.0
+
+
+def test_without_one_a_step_may_take_far_longer_than_any_before_and_no_longer() -> None:
+    patience = Patience(0.0)
+    patience.saw(0.1)
+    # A first draw on a CPU may take hours, and nothing is known of it yet.
+    assert patience.seconds == 0.0
+    patience.saw_item()
+    assert patience.seconds == 600.0
+    patience.saw(100.0)
+    patience.saw(1.0)
+    assert patience.seconds == 2000.0
