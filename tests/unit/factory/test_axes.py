@@ -8,14 +8,19 @@ from nibabel.affines import apply_affine
 
 from factory.axes import (
     CANONICAL,
+    affine_from_dicom,
+    affine_from_orientation,
     affine_from_zyx,
     from_orientation,
     ijk_from_zyx,
     is_orientation,
+    orientation_of,
+    ras_from_lps,
     ras_from_zyx,
     spacing_zyx,
     to_orientation,
     zyx_from_ijk,
+    zyx_from_ras,
 )
 
 ORIENTATIONS = [
@@ -120,3 +125,55 @@ def test_codes_that_are_no_orientation_are_refused(codes):
             match=rf"found '{re.escape(codes)}'; expected three letters, one each of S or I, A or P",
         ):
             turn(np.zeros((2, 2, 2)), codes)
+
+
+def test_dicom_counts_to_the_left_and_to_the_back():
+    np.testing.assert_array_equal(
+        ras_from_lps([[1.0, 2.0, 3.0], [-4.0, 0.0, 5.0]]), [[-1, -2, 3], [4, 0, 5]]
+    )
+    assert not np.signbit(ras_from_lps([0.0, 0.0, 0.0])).any()
+    np.testing.assert_array_equal(ras_from_lps(ras_from_lps([1.0, 2.0, 3.0])), [1, 2, 3])
+
+
+def test_an_oblique_dicom_slice_has_its_corners_where_the_standard_says():
+    """PS3.3 equation C.7.6.2.1-1, worked out in LPS pixel by pixel."""
+    a, b = np.radians([20.0, -35.0])
+    row = np.array([np.cos(a), np.sin(a), 0.0])
+    column = np.array([-np.sin(a) * np.cos(b), np.cos(a) * np.cos(b), np.sin(b)])
+    position, step = np.array([-120.0, -90.0, 33.0]), np.array([0.3, -0.2, 2.5])
+    affine = affine_from_dicom(
+        position=position,
+        orientation=np.concatenate([row, column]),
+        pixel_spacing=(0.7, 0.9),
+        step=step,
+    )
+    for i, j, k in [(0, 0, 0), (511, 0, 0), (0, 255, 0), (511, 255, 39), (3, 5, 7)]:
+        left, back, up = position + row * 0.9 * i + column * 0.7 * j + step * k
+        np.testing.assert_allclose(apply_affine(affine, [i, j, k]), [-left, -back, up])
+    assert spacing_zyx(affine) == pytest.approx((np.linalg.norm(step), 0.7, 0.9))
+
+
+def test_points_go_to_the_array_and_back():
+    point = (3.5, 2.0, 1.0)
+    ras = np.array([ras_from_zyx(OBLIQUE, point), ras_from_zyx(OBLIQUE, (0.0, 0.0, 0.0))])
+    np.testing.assert_allclose(zyx_from_ras(OBLIQUE, ras), [point, (0, 0, 0)], atol=1e-12)
+    np.testing.assert_allclose(zyx_from_ras(OBLIQUE, ras[0]), point, atol=1e-12)
+
+
+@pytest.mark.parametrize("codes", ORIENTATIONS)
+def test_an_array_of_any_direction_is_turned_as_nibabel_turns_it(codes):
+    affine = nib.orientations.inv_ornt_aff(
+        nib.orientations.axcodes2ornt(tuple(reversed(codes))), (5, 4, 3)
+    )
+    affine = OBLIQUE @ np.diag([0.7, 0.8, 1.0, 1.0]) @ affine
+    volume = np.arange(60, dtype=np.int16).reshape(3, 4, 5)
+    image = nib.as_closest_canonical(nib.Nifti1Image(volume.transpose(2, 1, 0), affine))
+    found = orientation_of(affine)
+    turned = from_orientation(volume, found)
+    np.testing.assert_array_equal(turned, np.asarray(image.dataobj).transpose(2, 1, 0))
+    np.testing.assert_allclose(affine_from_orientation(affine, volume.shape, found), image.affine)
+
+
+def test_an_affine_of_no_orientation_is_an_error():
+    with pytest.raises(ValueError, match="found 'XYZ'; expected three letters"):
+        affine_from_orientation(OBLIQUE, (2, 3, 4), "XYZ")
