@@ -12,6 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from factory.ingest.lung_models import segment_by_model
+from factory.ingest.pleura import DENT_MM, wall_masses
+
 LUNG_HU = -320
 """Lung and other air lie below, soft tissue above."""
 
@@ -36,31 +39,42 @@ _SECOND_LUNG_SHARE = 0.10
 _IN_PLANE = ndimage.generate_binary_structure(3, 1) & np.array([False, True, False])[:, None, None]
 
 
-def segment_lungs(ct_hu: NDArray[np.int16], spacing_mm: Spacing) -> NDArray[np.uint8]:
+def segment_lungs(
+    ct_hu: NDArray[np.int16], spacing_mm: Spacing, method: str = "threshold"
+) -> NDArray[np.uint8]:
     """Return a mask of both lungs, with the vessels and nodules inside and at their border.
 
     Trachea, main bronchi, bowel gas and the air around the body are left out. Consolidated
-    lung, effusions, and masses wider than 16 mm at the pleura are found in part or not at all.
+    lung, effusions, masses at the mediastinum, and those wider than about 30 mm at the chest
+    wall are found in part or not at all.
 
     Args:
         ct_hu: (z, y, x) HU in RAS orientation: z grows upwards, y to the front.
         spacing_mm: Voxel spacing (z, y, x) in mm; 0.5 to 5 mm.
+        method: `threshold`, or one of `LUNG_MODELS` that is installed, `lungmask` or
+            `totalsegmentator`.
 
     Returns:
         (z, y, x) uint8, 1 inside the lungs.
 
     Raises:
         ValueError: The array is no volume, the spacing is none, or there is no lung.
+        FactoryError: The method is not known, or not installed.
     """
     _check(ct_hu, spacing_mm)
+    if method != "threshold":
+        return segment_by_model(method, ct_hu, spacing_mm)
     coarse_hu, coarse_mm, steps = _coarsened(ct_hu, spacing_mm)
     body = _body(coarse_hu, coarse_mm)
     air = (coarse_hu < LUNG_HU) & body
     airway = _airway(air & (coarse_hu < _LUMEN_HU), body, coarse_mm)
     sides = _lung_sides(air & ~airway, coarse_hu, coarse_mm)
     lungs = np.zeros_like(air)
+    middle = float(np.nonzero(body)[2].mean())
     for side in sides:
-        lungs |= _closed(side, coarse_mm)
+        closed = _closed(side, coarse_mm, _CLOSING_MM)
+        wide = _closed(side, coarse_mm, DENT_MM)
+        lungs |= closed | wall_masses(closed, wide, coarse_hu, middle, coarse_mm)
     lungs &= ~airway
     return _refined(lungs, air, airway, ct_hu, steps).astype(np.uint8)
 
@@ -229,13 +243,13 @@ def _nearest_core(cores: Labels) -> Labels:
     return nearest
 
 
-def _closed(lung: Mask, spacing_mm: Spacing) -> Mask:
-    """Return a lung with the vessels and nodules that a ball of `_CLOSING_MM` cannot enter."""
-    margins = [int(np.ceil(_CLOSING_MM / mm)) + 1 for mm in spacing_mm]
+def _closed(lung: Mask, spacing_mm: Spacing, radius_mm: float) -> Mask:
+    """Return a lung with the vessels and nodules that a ball of this radius cannot enter."""
+    margins = [int(np.ceil(radius_mm / mm)) + 1 for mm in spacing_mm]
     box = ndimage.find_objects(lung.astype(np.int8))[0]
     wide = np.pad(lung[box], [(margin, margin) for margin in margins])
-    dilated = ndimage.distance_transform_edt(~wide, sampling=spacing_mm) <= _CLOSING_MM
-    closed = ndimage.distance_transform_edt(dilated, sampling=spacing_mm) > _CLOSING_MM
+    dilated = ndimage.distance_transform_edt(~wide, sampling=spacing_mm) <= radius_mm
+    closed = ndimage.distance_transform_edt(dilated, sampling=spacing_mm) > radius_mm
     inner = tuple(slice(margin, -margin) for margin in margins)
     filled = lung.copy()
     filled[box] |= closed[inner]

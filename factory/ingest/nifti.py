@@ -1,18 +1,20 @@
-"""Read one NIfTI file as a (z, y, x) array in closest-canonical RAS, or say what is wrong."""
+"""Read one NIfTI or MetaImage file as a (z, y, x) array in closest-canonical RAS, or refuse it."""
 
 import gzip
-import zlib
+import struct
+import warnings
 from pathlib import Path
 from typing import Any, cast
 
 import nibabel as nib
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError, SpatialImage
+from nibabel.spatialimages import SpatialImage
 from numpy.typing import NDArray
 
 from factory.axes import zyx_from_ijk
 from factory.errors import CaseError
+from factory.ingest.declared import check_size
+from factory.ingest.meta_image import names_orientation, read_meta_image
 from factory.intensity import HU_MAX, HU_MIN
 
 _AIR_AT_MOST_HU = -500
@@ -24,7 +26,11 @@ _METAL_AT_LEAST_HU = 70_000
 _VOXEL_MM = (0.05, 50.0)
 """A voxel of a chest CT is no smaller and no larger; metres or microns are another unit."""
 
-_UNREADABLE = (ImageFileError, HeaderDataError, OSError, EOFError, zlib.error, ValueError)
+_META_IMAGE = (".mhd", ".mha")
+_MAX_OFFSET = 16 * 2**20
+"""Header extensions, which lie before the voxels; more is no header."""
+
+_AFTER_VOXELS = 2**20
 
 
 def read_ct(case_id: str, path: str) -> tuple[NDArray[np.int16], NDArray[np.float64]]:
@@ -62,17 +68,21 @@ def read_labels(
 
     Args:
         case_id: For messages.
-        path: NIfTI file.
+        path: NIfTI or MetaImage file.
         allowed: Labels that may occur; None allows any label from 0 to 255.
 
     Raises:
         CaseError: Unreadable, not 3D, not whole numbers, or with another label.
     """
     values, affine = _read(case_id, path)
-    found = np.unique(values)
-    bad = [v for v in found.tolist() if v != v or v % 1 or not 0 <= v <= 255]
-    if not bad and allowed is not None:
-        bad = [v for v in found.tolist() if v not in allowed]
+    wrong = (values < 0) | (values > 255)
+    if values.dtype.kind == "f":
+        wrong |= values != np.rint(values)
+    if wrong.any():
+        bad = np.unique(values[wrong])[:5].tolist()
+    else:
+        values = values.astype(np.uint8)
+        bad = [label for label in np.unique(values).tolist() if allowed and label not in allowed]
     if bad:
         expected = "whole numbers from 0 to 255" if allowed is None else _listed(sorted(allowed))
         raise CaseError(
@@ -80,51 +90,36 @@ def read_labels(
             f"{path} has label {_listed(bad[:5])}; expected {expected}. "
             "Relabel the mask, or leave the case out.",
         )
-    return values.astype(np.uint8), affine
+    return values, affine
 
 
 def _read(case_id: str, path: str) -> tuple[NDArray[Any], NDArray[np.float64]]:
     try:
-        image = cast(SpatialImage, nib.load(path))
-        shape, affine = image.shape, image.affine
-        if len(shape) == 4 and shape[3] == 1:
-            image = image.slicer[..., 0]
-        elif len(shape) != 3:
-            raise CaseError(
-                case_id,
-                f"{path} has {len(shape)} dimensions {tuple(shape)}; expected 3. "
-                "Split a series into volumes, or stack slices into one.",
-            )
-        if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-6:
-            raise CaseError(
-                case_id,
-                f"{path} has an affine that cannot be inverted; expected voxel to mm. "
-                "Convert from DICOM again.",
-            )
-        edges = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
-        if edges.min() < _VOXEL_MM[0] or edges.max() > _VOXEL_MM[1]:
-            raise CaseError(
-                case_id,
-                f"{path} has voxels of {' x '.join(f'{edge:g}' for edge in edges)} mm; expected "
-                f"{_VOXEL_MM[0]:g} to {_VOXEL_MM[1]:g} mm. Convert from DICOM again, in millimetres.",
-            )
-        if min(image.shape) < 2:
-            raise CaseError(
-                case_id,
-                f"{path} has shape {tuple(image.shape)}; expected at least 2 voxels along each axis. "
-                "Stack the slices into one volume.",
-            )
-        canonical: SpatialImage = nib.as_closest_canonical(image)  # type: ignore[no-untyped-call]
-        values = np.asanyarray(canonical.dataobj)
-        if path.endswith(".gz"):
-            _check_gzip(path)
-    except _UNREADABLE as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        # Headers of doubtful scans make numpy and nibabel warn; what matters of it is refused.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return _read_canonical(case_id, path)
+    except CaseError:
+        raise
+    except Exception as error:
+        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        kind = "MetaImage" if path.endswith(_META_IMAGE) else "NIfTI"
         raise CaseError(
             case_id,
-            f"{path} cannot be read ({type(error).__name__}: {reason}); expected a whole NIfTI "
+            f"{path} cannot be read ({type(error).__name__}: {reason}); expected a whole {kind} "
             "file. Copy or convert it again.",
         ) from error
+
+
+def _read_canonical(case_id: str, path: str) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    image = _opened(case_id, path)
+    _check_geometry(case_id, path, image)
+    if len(image.shape) == 4:
+        image = image.slicer[..., 0]
+    canonical: SpatialImage = nib.as_closest_canonical(image)  # type: ignore[no-untyped-call]
+    values = np.asanyarray(canonical.dataobj)
+    if path.endswith(".gz"):
+        _check_gzip(case_id, path, values.size * image.get_data_dtype().itemsize)
     if values.dtype.kind not in "iuf":
         raise CaseError(
             case_id,
@@ -133,15 +128,86 @@ def _read(case_id: str, path: str) -> tuple[NDArray[Any], NDArray[np.float64]]:
     return zyx_from_ijk(values), np.asarray(canonical.affine, np.float64)
 
 
-def _check_gzip(path: str) -> None:
+def _opened(case_id: str, path: str) -> SpatialImage:
+    """Return an image whose voxels are not in memory yet, or are known to be there."""
+    if path.endswith(_META_IMAGE):
+        return read_meta_image(case_id, path)
+    _check_offset(case_id, path)
+    image = cast(SpatialImage, nib.load(path))
+    num_bytes = image.get_data_dtype().itemsize
+    for num in image.shape:
+        num_bytes *= num
+    stored = Path(path).stat().st_size if path.endswith(".gz") else None
+    check_size(case_id, path, image.shape, num_bytes, stored)
+    return image
+
+
+def _check_offset(case_id: str, path: str) -> None:
+    """Refuse a header that sends its reader far into the file, which may unpack to any size."""
+    with gzip.open(path) if path.endswith(".gz") else open(path, "rb") as file:
+        header = file.read(176)
+    for order in "<>":
+        if header[:4] == struct.pack(f"{order}i", 348):
+            (offset,) = struct.unpack_from(f"{order}f", header, 108)
+        elif header[:4] == struct.pack(f"{order}i", 540):
+            (offset,) = struct.unpack_from(f"{order}q", header, 168)
+        else:
+            continue
+        if not 0 <= offset <= _MAX_OFFSET:
+            raise CaseError(
+                case_id,
+                f"{path} has its voxels at byte {offset:g}; expected them after a header of up to "
+                f"{_MAX_OFFSET >> 20} MiB. Convert from DICOM again.",
+            )
+
+
+def _check_geometry(case_id: str, path: str, image: SpatialImage) -> None:
+    shape, affine = image.shape, image.affine
+    if len(shape) != 3 and not (len(shape) == 4 and shape[3] == 1):
+        raise CaseError(
+            case_id,
+            f"{path} has {len(shape)} dimensions {tuple(shape)}; expected 3. "
+            "Split a series into volumes, or stack slices into one.",
+        )
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-6:
+        raise CaseError(
+            case_id,
+            f"{path} has an affine that cannot be inverted; expected voxel to mm. "
+            "Convert from DICOM again.",
+        )
+    edges = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
+    if edges.min() < _VOXEL_MM[0] or edges.max() > _VOXEL_MM[1]:
+        raise CaseError(
+            case_id,
+            f"{path} has voxels of {' x '.join(f'{edge:g}' for edge in edges)} mm; expected "
+            f"{_VOXEL_MM[0]:g} to {_VOXEL_MM[1]:g} mm. Convert from DICOM again, in millimetres.",
+        )
+    if min(shape[:3]) < 2:
+        raise CaseError(
+            case_id,
+            f"{path} has shape {tuple(shape)}; expected at least 2 voxels along each axis. "
+            "Stack the slices into one volume.",
+        )
+
+
+def _check_gzip(case_id: str, path: str, num_bytes: int) -> None:
     # nibabel stops at the last voxel, before the checksum: a flipped bit would go unnoticed.
+    left = _MAX_OFFSET + num_bytes + _AFTER_VOXELS
     with gzip.open(path) as file:
-        while file.read(1 << 20):
-            pass
+        while content := file.read(1 << 20):
+            left -= len(content)
+            if left < 0:
+                raise CaseError(
+                    case_id,
+                    f"{path} goes on after its last voxel; expected it to end there. Convert from "
+                    "DICOM again.",
+                )
 
 
 def has_orientation(path: str | Path) -> bool:
-    """Tell whether a NIfTI header says how the scan lies in the patient."""
+    """Tell whether a header says how the scan lies in the patient."""
+    if str(path).endswith(_META_IMAGE):
+        return names_orientation(str(path))
     header = cast(Any, nib.load(path)).header
     return bool(header["qform_code"] > 0 or header["sform_code"] > 0)
 

@@ -102,6 +102,40 @@ def test_most_of_a_nodule_that_sits_on_the_pleura_belongs_to_the_lung() -> None:
     assert mask[nodule].mean() > 0.7
 
 
+@pytest.mark.parametrize("diameter_mm", [18.0, 26.0])
+@pytest.mark.parametrize("at", ["side", "back"])
+@pytest.mark.parametrize("lung", ["right", "left", "both in one"])
+def test_most_of_a_mass_on_the_chest_wall_belongs_to_the_lung(
+    diameter_mm: float, at: str, lung: str
+) -> None:
+    ct, lungs = _schematic_chest()
+    middle_mm = 170.0 if lung == "left" else 70.0
+    outwards = 1.0 if lung == "left" else -1.0
+    reach_mm = 46.0 - 0.3 * diameter_mm
+    y, x = (80.0, middle_mm + outwards * reach_mm) if at == "side" else (80.0 - reach_mm, middle_mm)
+    mass = _ball(ct.shape, (60.0, y, x), diameter_mm / 2) & lungs
+    if lung == "both in one":
+        bridge = _ball(ct.shape, (60.0, 80.0, 120.0), 12.0)
+        ct[bridge] = -850
+    ct[mass] = 40
+
+    mask = segment_lungs(ct, SPACING_MM) > 0
+
+    assert mask[mass].mean() > 0.7
+
+
+def test_a_heart_that_dents_a_lung_from_the_middle_is_left_out() -> None:
+    ct, lungs = _schematic_chest()
+    heart = _ball(ct.shape, (60.0, 84.0, 126.0), 15.0)
+    ct[heart] = 40
+
+    mask = segment_lungs(ct, SPACING_MM) > 0
+
+    dent = heart & lungs
+    assert dent.sum() > 100
+    assert mask[dent].mean() < 0.35
+
+
 def test_trachea_that_opens_into_a_lung_is_left_out() -> None:
     ct, lungs = _schematic_chest()
     trachea = np.zeros_like(lungs)

@@ -1,3 +1,6 @@
+import gzip
+import struct
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -231,3 +234,57 @@ def test_voxels_in_another_unit_than_millimetres_are_refused(ct_of, scale, found
 def test_values_that_no_scanner_gives_are_refused(ct_of):
     with pytest.raises(CaseError, match=r"has values from -1e\+30 to .*; expected HU, with air"):
         ct_of((hu_of(np.float32) * np.float32(1e27)).astype(np.float32))
+
+
+def declare(path, changes: dict[int, bytes]):
+    """Overwrite parts of a NIfTI header, compressed or not, by their offset."""
+    opener = gzip.open if path.suffix == ".gz" else open
+    with opener(path, "rb") as file:
+        content = bytearray(file.read())
+    for offset, patch in changes.items():
+        content[offset : offset + len(patch)] = patch
+    with opener(path, "wb") as file:
+        file.write(content)
+    return str(path)
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+def test_a_shape_that_no_scan_has_is_refused_before_memory_is_taken(tmp_path, name):
+    path = save_nifti(tmp_path / name, hu_of(), AFFINE)
+    huge = declare(path, {42: struct.pack("<3h", 20000, 20000, 20000)})
+    expected = r"declares a shape of \(20000, 20000, 20000\); expected up to 1073741824 voxels\. "
+    with pytest.raises(CaseError, match=expected):
+        read_ct("a", huge)
+
+
+def test_a_compressed_scan_that_declares_more_than_it_can_unpack_to_is_refused(tmp_path):
+    path = save_nifti(tmp_path / "a.nii.gz", hu_of(), AFFINE)
+    bomb = declare(path, {42: struct.pack("<3h", 1000, 1000, 1000)})
+    with pytest.raises(
+        CaseError, match=r"declares 2000000000 bytes of voxels and has \d+ bytes that"
+    ):
+        read_ct("a", bomb)
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+def test_voxels_far_behind_the_header_are_not_looked_for(tmp_path, name):
+    path = save_nifti(tmp_path / name, hu_of(), AFFINE)
+    far = declare(path, {108: struct.pack("<f", 2e9)})
+    with pytest.raises(
+        CaseError, match=r"has its voxels at byte 2e\+09; expected them after a head"
+    ):
+        read_ct("a", far)
+
+
+def test_a_compressed_scan_that_goes_on_after_its_voxels_is_refused(tmp_path):
+    path = save_nifti(tmp_path / "a.nii.gz", hu_of(), AFFINE)
+    with gzip.open(path, "rb") as file:
+        whole = file.read()
+    path.write_bytes(gzip.compress(whole + bytes(40 * 2**20)))
+    with pytest.raises(CaseError, match=r"goes on after its last voxel; expected it to end there"):
+        read_ct("a", str(path))
+
+
+def test_labels_beyond_a_byte_are_named(labels_of):
+    with pytest.raises(CaseError, match=r"has label -2, 300 or 400; expected whole numbers from 0"):
+        labels_of(np.array([-2, 300, 400] * 40, np.int16).reshape(SHAPE), None)

@@ -1,0 +1,1 @@
+"""Lungs and nodules that were drawn on a DICOM series: DICOM SEG and RTSTRUCT."""

@@ -1,0 +1,228 @@
+import numpy as np
+import pytest
+from annotation_files import circles, dice, sphere, square, stack_of, write_rtstruct
+from pydicom.uid import generate_uid
+
+from factory.errors import CaseError
+from factory.ingest.masks import dicom_file, rtstruct
+from factory.ingest.masks.rtstruct import read_rtstruct
+
+
+@pytest.fixture
+def drawn(tmp_path):
+    """Write structures on a stack as RTSTRUCT, and read them."""
+
+    def write_and_read(structures, stack=None, on=None, **changes):
+        stack = stack or stack_of()
+        path = write_rtstruct(tmp_path / "rs.dcm", stack, structures, **changes)
+        return read_rtstruct("a", str(path), on or stack)
+
+    return write_and_read
+
+
+@pytest.mark.parametrize(
+    "stack",
+    [stack_of(), stack_of(turn_deg=25.0), stack_of(tilt_deg=15.0)],
+    ids=["straight", "turned", "tilted"],
+)
+def test_the_outlines_of_a_sphere_fill_the_sphere(drawn, stack):
+    found = drawn({"GTV": circles(stack, 18.0)}, stack)
+    assert dice(found.nodule, sphere(stack, 18.0)) > 0.995
+    assert found.lung is None
+    assert (found.names, found.left_out, found.notes) == (("GTV",), (), ())
+
+
+def test_lungs_and_nodules_are_told_apart_and_the_rest_is_counted_but_not_named(drawn):
+    stack = stack_of()
+    found = drawn(
+        {
+            "Lung_L": [square(stack, 4, 2.5, 8.5)],
+            "Lung_R": [square(stack, 4, 20.5, 30.5)],
+            "GTV-1": [square(stack, 4, 4.5, 6.5)],
+            "Heart of Doe": [square(stack, 4, 10.5, 20.5)],
+        },
+        stack,
+    )
+    assert found.lung.sum() == 36 + 100
+    assert found.nodule.sum() == 4
+    assert found.left_out == ("Heart of Doe",)
+    assert found.notes == (
+        "RTSTRUCT: 1 of 4 structures are neither lung nor nodule by their names, and left out",
+    )
+
+
+def test_a_square_lands_on_its_pixels(drawn):
+    stack = stack_of()
+    found = drawn({"GTV": [square(stack, 7, 9.5, 12.5)]}, stack)
+    expected = np.zeros(stack.ct_hu.shape, bool)
+    expected[7, 10:13, 10:13] = True
+    np.testing.assert_array_equal(found.nodule, expected)
+
+
+def test_an_outline_within_an_outline_is_a_hole_on_its_own_slice_alone(drawn):
+    stack = stack_of()
+    found = drawn(
+        {
+            "Lungs": [
+                square(stack, 3, 4.5, 20.5),
+                square(stack, 3, 9.5, 14.5),
+                square(stack, 4, 4.5, 20.5),
+            ]
+        },
+        stack,
+    )
+    assert found.lung[3].sum() == 256 - 25
+    assert found.lung[4].sum() == 256
+
+
+def test_an_outline_that_is_written_twice_is_drawn_once(drawn):
+    stack = stack_of()
+    twice = [square(stack, 3, 4.5, 20.5)] * 2
+    assert drawn({"Lung": twice}, stack).lung.sum() == 256
+
+
+def test_structures_that_overlap_are_united(drawn):
+    stack = stack_of()
+    found = drawn(
+        {"GTV1": [square(stack, 3, 4.5, 10.5)], "GTV2": [square(stack, 3, 4.5, 8.5)]}, stack
+    )
+    assert found.nodule.sum() == 36
+
+
+def test_an_outline_between_two_slices_is_drawn_on_the_nearer_one(drawn):
+    stack = stack_of()
+    found = drawn({"GTV": [square(stack, 5.4, 4.5, 8.5), square(stack, 8.7, 4.5, 8.5)]}, stack)
+    assert np.flatnonzero(found.nodule.any(axis=(1, 2))).tolist() == [5, 9]
+
+
+def test_of_planes_finer_than_the_slices_the_nearest_counts(drawn):
+    stack = stack_of()
+    planes = [square(stack, 4.6, 4.5, 6.5), square(stack, 5.1, 4.5, 9.5)]
+    found = drawn({"GTV": [*planes, square(stack, 5.4, 4.5, 20.5)]}, stack)
+    assert found.nodule[5].sum() == 25
+    assert found.nodule.sum() == 25
+
+
+@pytest.mark.parametrize(
+    ("k", "low", "words"),
+    [
+        (16.5, 4.5, r"4\.5 mm beyond the slices, 0\.0 mm beyond the rows and 0\.0 mm"),
+        (-2.0, 4.5, r"6\.0 mm beyond the slices"),
+        (5.0, -4.0, r"8\.0 mm beyond the rows and 8\.0 mm beyond the columns of the CT; expected"),
+    ],
+)
+def test_an_outline_that_leaves_the_image_says_how_far(drawn, k, low, words):
+    stack = stack_of()
+    with pytest.raises(CaseError, match=rf"^case a: its RTSTRUCT has a contour .*{words}"):
+        drawn({"GTV": [square(stack, k, low, 10.0)]}, stack)
+
+
+def test_what_is_left_out_may_lie_anywhere(drawn):
+    stack = stack_of()
+    found = drawn({"BODY": [square(stack, 40, -9.0, 99.0)], "GTV": circles(stack, 9.0)}, stack)
+    assert found.nodule.any()
+
+
+def test_an_outline_across_the_slices_is_refused(drawn):
+    stack = stack_of()
+    upright = square(stack, 3, 4.5, 10.5)
+    upright[:2] = square(stack, 6, 4.5, 10.5)[:2]
+    with pytest.raises(CaseError, match=r"crosses 3\.0 slices; expected contours parallel"):
+        drawn({"GTV": [upright]}, stack)
+
+
+def test_points_and_open_lines_are_left_out_and_counted(drawn):
+    stack = stack_of()
+    found = drawn({"GTV": [square(stack, 3, 4, 5)]}, stack, geometric_type="POINT")
+    assert found.nodule is None or not found.nodule.any()
+    assert found.notes == ("RTSTRUCT: 1 points and open lines left out",)
+
+
+def test_outlines_of_another_series_in_another_frame_of_reference_are_refused(drawn):
+    with pytest.raises(CaseError, match=r"another series, in another frame of reference; expected"):
+        drawn({"GTV": circles(stack_of(), 9.0)}, on=stack_of())
+
+
+def test_outlines_of_another_series_in_the_same_frame_of_reference_are_taken(drawn):
+    stack = stack_of()
+
+    def move(plan):
+        frame = plan.ReferencedFrameOfReferenceSequence[0]
+        study = frame.RTReferencedStudySequence[0]
+        study.RTReferencedSeriesSequence[0].SeriesInstanceUID = generate_uid()
+
+    assert drawn({"GTV": circles(stack, 9.0)}, stack, edit=move).nodule.any()
+
+
+def test_a_file_of_another_kind_is_refused(drawn):
+    def retype(plan):
+        plan.SOPClassUID = "1.2.840.10008.5.1.4.1.1.481.5"
+
+    with pytest.raises(CaseError, match=r"is of SOP class .*481\.5; expected 1\.2.*481\.3\. Leave"):
+        drawn({"GTV": []}, edit=retype)
+
+
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        (b"1.0\\2.0 ", "a contour of 2 numbers that are not points"),
+        (b"1.0\\nan\\2", "a contour of 3 numbers that are not points"),
+        (b"1e999\\1\\2", "a contour of 3 numbers that are not points"),
+        (b"1.0\\two\\3", r"cannot be read \(ValueError\)"),
+    ],
+)
+def test_contours_that_are_no_points_are_refused(tmp_path, written, words):
+    stack = stack_of()
+    path = write_rtstruct(tmp_path / "rs.dcm", stack, {"GTV": [np.full((1, 3), 7.0)]})
+    whole = path.read_bytes()
+    start = whole.index(b"7.000000\\7.000000\\7.000000")
+    path.write_bytes(whole[:start] + written.ljust(26) + whole[start + 26 :])
+    with pytest.raises(CaseError, match=rf"^case a: its RTSTRUCT .*{words}; expected"):
+        read_rtstruct("a", str(path), stack)
+
+
+def test_sizes_are_refused_before_they_are_parsed(drawn, monkeypatch):
+    stack = stack_of()
+    outlines = {"GTV": circles(stack, 9.0)}
+    with monkeypatch.context() as patch:
+        patch.setattr(rtstruct, "_MAX_CONTOUR_BYTES", 100)
+        with pytest.raises(
+            CaseError, match=r"a contour of 0 MiB; expected at most 0\. Draw it with"
+        ):
+            drawn(outlines, stack)
+    with monkeypatch.context() as patch:
+        patch.setattr(rtstruct, "_MAX_CROSSINGS", 10)
+        with pytest.raises(CaseError, match=r"crosses \d+ rows of pixels; expected at most 10\."):
+            drawn(outlines, stack)
+    with monkeypatch.context() as patch:
+        patch.setattr(rtstruct, "_MAX_BYTES", 1000)
+        with pytest.raises(CaseError, match=r"its RTSTRUCT has more than 0 MiB; expected less\."):
+            drawn(outlines, stack)
+    with monkeypatch.context() as patch:
+        patch.setattr(dicom_file, "_MAX_ITEMS", 5)
+        with pytest.raises(CaseError, match=r"has \d+ sequence items; expected at most 5\. Export"):
+            drawn(outlines, stack)
+
+
+def test_a_deflated_file_is_read_unless_it_inflates_to_too_much(drawn, monkeypatch):
+    stack = stack_of()
+
+    def deflate(plan):
+        plan.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.1.99"
+        plan.add_new(0x30060006, "UT", "x" * 1_000_000)
+
+    outlines = {"GTV": circles(stack, 9.0)}
+    assert drawn(outlines, stack, edit=deflate).nodule.any()
+    monkeypatch.setattr(rtstruct, "_MAX_BYTES", 900_000)
+    with pytest.raises(CaseError, match=r"has more than 0 MiB; expected less"):
+        drawn(outlines, stack, edit=deflate)
+
+
+def test_messages_hold_nothing_of_the_patient_and_no_path(tmp_path):
+    stack = stack_of()
+    path = tmp_path / "Doe^Jane.dcm"
+    write_rtstruct(path, stack, {"GTV Doe": [square(stack, 30, 4, 9)]})
+    with pytest.raises(CaseError) as refused:
+        read_rtstruct("a", str(path), stack)
+    for secret in ("Doe", "Jane", "P-4711", str(tmp_path), stack.series_uid):
+        assert secret not in str(refused.value)
