@@ -18,13 +18,19 @@ from factory.axes import Triple
 from factory.digests import digest_json
 from factory.layouts import LUNG, NODULE
 from factory.nodules.bank import NoduleBank, box_of
-from factory.nodules.measure import TOUCHING
-from factory.nodules.turn import Index, TurnedShape, draw_rotation, overlap, turn_shape
+from factory.nodules.turn import (
+    Index,
+    TurnedShape,
+    draw_rotation,
+    overlap,
+    surroundings,
+    turn_shape,
+)
 
 _ALGORITHM = 1
 """Part of every placement digest; raise it when a change moves a voxel."""
 
-_MIN_VOXELS_ACROSS = 1.5
+MIN_VOXELS_ACROSS = 1.5
 _CENTERS_PER_TRY = 16
 
 Matrix = tuple[Triple, Triple, Triple]
@@ -176,7 +182,7 @@ class _Room:
         self.spacing = spacing
         self.lung_ml = float(np.count_nonzero(lung) * spacing.prod()) / 1000.0
         self._margin_mm = margin_mm
-        self._depth_mm = _depth_mm(lung, spacing)
+        self._depth_mm = depth_within(lung, spacing)
         self._free = self._depth_mm > margin_mm
         self._index()
         if nodules.any():
@@ -189,11 +195,8 @@ class _Room:
 
     def close(self, voxels: NDArray[np.bool_], corner: Index) -> None:
         """Take a nodule, its neighbours and the margin around it out of the free lung."""
-        reach = np.maximum(1, np.floor(self._margin_mm / self.spacing)).astype(int)
-        padded = np.pad(voxels, [(r, r) for r in reach])
-        near = ndimage.distance_transform_edt(~padded, sampling=self.spacing) <= self._margin_mm
-        near |= ndimage.binary_dilation(padded, structure=TOUCHING)
-        window, inner = overlap(np.array(corner) - reach, padded.shape, self._free.shape)
+        near, reach = surroundings(voxels, self.spacing, self._margin_mm)
+        window, inner = overlap(np.array(corner) - reach, near.shape, self._free.shape)
         self._free[window] &= ~near[inner]
         self._index()
 
@@ -237,11 +240,11 @@ def _usable_shapes(
             f"expected at least one of {config.min_diameter_mm:g} to {config.max_diameter_mm:g} mm; "
             "set min_diameter_mm and max_diameter_mm to what the bank has, or use another bank"
         )
-    resolved = inside & (diameters**3 >= _MIN_VOXELS_ACROSS**3 * spacing.prod())
+    resolved = inside & (diameters**3 >= MIN_VOXELS_ACROSS**3 * spacing.prod())
     return order[resolved if resolved.any() else inside]
 
 
-def _depth_mm(lung: NDArray[np.bool_], spacing: NDArray[np.float64]) -> NDArray[np.float64]:
+def depth_within(lung: NDArray[np.bool_], spacing: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the distance of each lung voxel to what is not lung, or not in the volume."""
     depth = np.zeros(lung.shape)
     if lung.any():

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from factory.nodules.bank import NoduleBank, box_of, largest_piece
+from factory.nodules.measure import TOUCHING
 
 _MAX_SAMPLES_PER_VOXEL_EDGE = 8
 _QUATERNION_RANGE = 1000
@@ -173,3 +174,22 @@ def overlap(
     window = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
     inner = tuple(slice(a, b) for a, b in zip(start - corner, stop - corner, strict=True))
     return window, inner
+
+
+def surroundings(
+    voxels: NDArray[np.bool_], spacing: NDArray[np.float64], margin_mm: float
+) -> tuple[NDArray[np.bool_], NDArray[np.intp]]:
+    """Return a nodule with its neighbours and the margin around it.
+
+    Args:
+        voxels: (z, y, x) of the nodule's box.
+        spacing: (3,) voxel size (z, y, x) in mm.
+        margin_mm: Voxels up to this far, from centre to centre, count.
+
+    Returns:
+        (z, y, x) bool of a larger box, and by how many voxels (3,) it is larger on each side.
+    """
+    reach = np.maximum(1, np.floor(margin_mm / spacing)).astype(int)
+    padded = np.pad(voxels, [(r, r) for r in reach])
+    near = ndimage.distance_transform_edt(~padded, sampling=spacing) <= margin_mm
+    return near | ndimage.binary_dilation(padded, structure=TOUCHING), reach

@@ -8,10 +8,9 @@ raises for an item: an exception is a quarantine record and a row that says so.
 
 import gc
 import json
-import sys
 import time
 import uuid
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,21 +22,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from factory.attempts import Attempt, item_is_to_blame
+from factory.attempts import Attempt
 from factory.errors import CaseError, FactoryError
 from factory.lake import Lake
 from factory.preprocessing import NotFiniteError
 from factory.quality import Quality
 from factory.volumes import Volume, write_volume
+from jobs.generate.blame import node_id, verdict_on
 from jobs.generate.company import Company
 from jobs.generate.plan import WorkItem, redraw_seed
 from jobs.generate.volume_sampler import Prepared, SamplerSettings, VolumeSampler
 from jobs.generate.watchdog import Patience, end_process, time_limit
 from jobs.quarantine import as_case_error, give_up
-
-_DEATHS_A_BLAME = 4
-"""An item that died so many times more often than it may be blamed is given up all the same: its
-neighbours and its nodes have to be spared too."""
 
 ResultT = TypeVar("ResultT")
 
@@ -71,7 +67,7 @@ class Sampler:
         self._lake = Lake(settings.lake_url)
         self._company = Company()
         self._patience = Patience(settings.config.max_seconds)
-        self._node_id = _node_id()
+        self._node_id = node_id()
         self._name = uuid.uuid4().hex[:12]
         # One thread for all that the device does: compiled graphs belong to the thread that made them.
         self._device = ThreadPoolExecutor(1, "device")
@@ -105,7 +101,7 @@ class Sampler:
         if self._lake.is_committed(item.work_id):
             return ""
         died = self._lake.attempts.died(item.work_id, self._settings.run_id)
-        if problem := _verdict_on(item, died, self._settings.config.max_attempts):
+        if problem := verdict_on(item, died, self._settings.config.max_attempts):
             return self._give_up(item, problem, attempts=len(died), retriable=True)
         with self._company.join(alone=bool(died)):
             attempt = self._lake.attempts.start(
@@ -240,34 +236,6 @@ class Sampler:
         return str(error)
 
 
-def _verdict_on(item: WorkItem, died: Sequence[Attempt], max_attempts: int) -> CaseError | None:
-    """Return why an item is to be given up for the attempts that died, or None."""
-    if len(died) < max_attempts:
-        return None
-    lost = _lost_nodes()
-    blamed = sum(item_is_to_blame(attempt, lost) for attempt in died)
-    if blamed < max_attempts and len(died) < _DEATHS_A_BLAME * max_attempts:
-        return None
-    return CaseError(
-        item.case_id,
-        f"work item {item.work_id} ended its process {len(died)} times{_how(died, lost)}, or leave the "
-        "case out.",
-    )
-
-
-def _how(died: Sequence[Attempt], lost: Collection[str]) -> str:
-    """Return why attempts died, as far as somebody could tell, and what to do."""
-    told = next((attempt.ended for attempt in reversed(died) if attempt.ended), "")
-    expected = "; expected a volume."
-    if "longer than" in told:
-        return f" ({told}){expected} Give it more time (max_seconds of [generate]) and run again"
-    if told:
-        return f" ({told}){expected} Look at the device and run again"
-    if all(attempt.node_id in lost for attempt in died):
-        return f" with nodes that were lost{expected} Run again where nodes stay"
-    return f"{expected} Give the actor more memory and run again"
-
-
 def _with_room(item: WorkItem, sample: Callable[[], NDArray[np.int16]]) -> NDArray[np.int16]:
     """Sample, and once more with an empty cache where the device has run out of memory."""
     try:
@@ -285,18 +253,3 @@ def _with_room(item: WorkItem, sample: Callable[[], NDArray[np.int16]]) -> NDArr
             f"the device ran out of memory, also with an empty cache ({error}); expected room for "
             "one volume. Take --precision bfloat16, fewer actors a GPU, or a GPU with more memory.",
         ) from error
-
-
-def _node_id() -> str:
-    return str(_ray().get_runtime_context().get_node_id()) if _ray() else ""
-
-
-def _lost_nodes() -> set[str]:
-    """Return the nodes that have left the cluster."""
-    return {node["NodeID"] for node in _ray().nodes() if not node["Alive"]} if _ray() else set()
-
-
-def _ray() -> Any:
-    """Return Ray where it runs this process; tests and notebooks may do without."""
-    ray = sys.modules.get("ray")
-    return ray if ray is not None and ray.is_initialized() else None

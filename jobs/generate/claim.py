@@ -17,6 +17,7 @@ from jobs.cases import CaseStore
 from jobs.claims import differences
 from jobs.console import say
 from jobs.generate.plan import PlanSettings, WorkItem, plan_id, plan_table
+from jobs.layouts.given import GivenLayouts
 from manifests.errors import ManifestError
 from manifests.read import read_table
 from manifests.schema import PLAN_SCHEMA
@@ -38,6 +39,7 @@ def claim_for(
     *,
     model: str,
     nodules: str,
+    layouts: GivenLayouts | None = None,
 ) -> Identity:
     """Return what `dataset.json` says of a lake with this plan.
 
@@ -48,6 +50,7 @@ def claim_for(
         amount: As asked for.
         model: Checkpoint, as a path or URL.
         nodules: Bank of nodule shapes; empty for the embedded one.
+        layouts: What is drawn after; None for the cases' own nodules and placed ones.
     """
     return {
         "kind": "lake",
@@ -59,10 +62,12 @@ def claim_for(
             **shared.as_json(),
             "bank": shared.bank_digest,
             "placement": asdict(shared.config.placement),
+            **({"layouts": layouts.digest} if layouts else {}),
         },
         "cases": store.url,
         "model": model,
         "nodules": nodules,
+        **({"layouts": layouts.folder} if layouts else {}),
         "config": asdict(shared.config),
         "versions": {name: version(name) for name in ("ct-factory", "torch", "ray", "zarr")},
     }

@@ -76,6 +76,15 @@ def command(
             help="Nodule shapes for cases without nodules; else a small set drawn by the code.",
         ),
     ] = None,
+    layouts: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="LAYOUTS",
+            exists=True,
+            file_okay=False,
+            help="Draw after the layouts of `factory layouts`, edited or not.",
+        ),
+    ] = None,
     actors: Annotated[
         str | None,
         typer.Option(
@@ -133,6 +142,7 @@ def command(
         config,
         seed=seed,
         nodules=nodules,
+        layouts=layouts,
         actors=parse_num_actors(actors),
         num_gpus_per_actor=num_gpus_per_actor,
         device=device.value,

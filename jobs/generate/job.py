@@ -24,6 +24,8 @@ from jobs.generate.pool import run_pool
 from jobs.generate.publish import GenerateResult, publish
 from jobs.generate.tally import tally
 from jobs.generate.volume_sampler import SamplerSettings
+from jobs.layouts.given import GivenLayouts, find_layouts
+from jobs.quarantine import give_up
 from models.card import ModelCard
 from models.engine import computes_in_bfloat16
 
@@ -40,6 +42,7 @@ def generate(
     *,
     seed: int = 0,
     nodules: Path | None = None,
+    layouts: Path | None = None,
     actors: NumActors | None = None,
     num_gpus_per_actor: float = 1.0,
     device: str = "auto",
@@ -56,6 +59,8 @@ def generate(
         config: How.
         seed: Run seed; another seed draws other volumes of the same cases.
         nodules: Bank of nodule shapes for cases that have none; None takes the embedded one.
+        layouts: Folder of `factory layouts` to draw after, edited or not; None takes the nodules of
+            each case, or places some.
         actors: Sampler actors; None takes one a GPU, or one a thread's CPUs.
         num_gpus_per_actor: A whole number, or a share such as 0.5.
         device: `auto`, `cpu` or `cuda`.
@@ -70,11 +75,16 @@ def generate(
     store = open_case_store(cases)
     checkpoint, card = open_model(model, store)
     shared = _shared(card, config, nodules, seed)
-    items = plan_items(store.training_rows(), shared, amount.of(len(store.training_rows())))
-    lake, bank = Lake(out), str(nodules.resolve()) if nodules else ""
-    claim = claim_for(items, shared, store, amount, model=str(checkpoint), nodules=bank)
+    rows, lake = store.training_rows(), Lake(out)
+    given = find_layouts(layouts, rows, store) if layouts else None
+    items = plan_items(rows, shared, amount.of(len(rows)), given.by_case if given else None)
+    bank = str(nodules.resolve()) if nodules else ""
+    claim = claim_for(
+        items, shared, store, amount, model=str(checkpoint), nodules=bank, layouts=given
+    )
     check_claim(lake, claim, items)
     todo, num_given_up = _todo(lake, items, retry_quarantined)
+    run_id = uuid.uuid4().hex
     if todo:
         with connect(ray_address) as cluster:
             settings = SamplerSettings(
@@ -84,11 +94,12 @@ def generate(
                 model_digest=card.digest,
                 nodules=bank,
                 bank_digest=shared.bank_digest,
+                layouts=given.folder if given else "",
                 steps=shared.steps,
                 seed=seed,
                 config=config,
                 device=_device(cluster, device, config),
-                run_id=uuid.uuid4().hex,
+                run_id=run_id,
             )
             pool = pool_for(
                 cluster,
@@ -105,7 +116,25 @@ def generate(
                 run_pool(settings, todo, store, pool, counted)
     else:
         write_claim(lake, claim, items)
+    if given:
+        _tell_of_layouts(lake, given, len(rows), run_id)
     return publish(lake, lambda: keep_plan(lake, claim, items), store)
+
+
+def _tell_of_layouts(lake: Lake, given: GivenLayouts, num_donors: int, run_id: str) -> None:
+    """Record the layouts that were refused, and say what else is not drawn after."""
+    quarantined = lake.quarantined_ids()
+    found = {f"{case}.{one.made_id}" for case, all_ in given.by_case.items() for one in all_}
+    lake.release(quarantined & found)
+    for item, problem in given.refused.items():
+        give_up(lake, item, problem.case_id, "layout", problem, run_id=run_id)
+        say(f"refused: {problem}")
+    for file in given.unknown:
+        say(
+            f"warning: {file} was left out: it is none of the layouts; save an edited one under its own name"
+        )
+    if missing := num_donors - len(given.by_case):
+        say(f"warning: {missing} of {num_donors} training cases have no layout, and are not drawn")
 
 
 def _device(cluster: Cluster, asked: str, config: GenerateConfig) -> str:

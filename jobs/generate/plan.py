@@ -20,6 +20,8 @@ from manifests.schema import PLAN_SCHEMA
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from jobs.layouts.given import GivenLayout
+
 ALGORITHM = 2
 """Part of every work id; raise it when a change of the code moves a voxel."""
 
@@ -69,23 +71,36 @@ class WorkItem:
     """63 bits, from the work id; of the volume's noise."""
     layout_id: str
     layout_origin: str
-    """`annotated`: the case's own nodules; `placed`: from the bank."""
+    """`annotated`: the case's own nodules; `placed`: from the bank; `rule` or `edited`: from a file of
+    `factory layouts`, as it was made or as a radiologist left it."""
 
 
-def plan_items(rows: list[dict[str, Any]], shared: PlanSettings, count: int) -> list[WorkItem]:
+def plan_items(
+    rows: list[dict[str, Any]],
+    shared: PlanSettings,
+    count: int,
+    layouts: "Mapping[str, Sequence[GivenLayout]] | None" = None,
+) -> list[WorkItem]:
     """Plan `count` volumes over the training cases.
 
     Args:
         rows: Manifest rows of the training cases; their order does not matter.
         shared: What all items share.
         count: Volumes.
+        layouts: Of each case, those to draw after, one a round and then from the first again; None
+            draws after the nodules of the case, or places some. Cases without any are left out.
     """
+    if layouts is not None:
+        rows = [row for row in rows if layouts.get(row["case_id"])]
     donors = sorted(rows, key=lambda row: _hash("donor order", row["case_id"]))
     settings = shared.as_json()
     items = []
     for index in range(count):
         seed_index, place = divmod(index, len(donors))
-        items.append(_item(index, donors[place], seed_index, shared, settings))
+        row = donors[place]
+        given = layouts[row["case_id"]] if layouts else ()
+        layout = given[seed_index % len(given)] if given else None
+        items.append(_item(index, row, seed_index, shared, settings, layout))
     return items
 
 
@@ -112,18 +127,22 @@ def _item(
     seed_index: int,
     shared: PlanSettings,
     settings: Mapping[str, Any],
+    given: "GivenLayout | None",
 ) -> WorkItem:
-    has_nodules = bool(row["nodules"])
-    layout_id = row["layout_id"]
-    if not has_nodules:
+    layout_id, origin = row["layout_id"], "annotated"
+    if given:
+        layout_id, origin = given.layout_id, given.origin
+    elif not row["nodules"]:
+        origin = "placed"
         layout_id = placement_digest(
             row["layout_sha256"],
             shared.bank_digest,
             shared.config.placement,
             layout_seed(shared.seed, row["case_id"], seed_index),
         )
+    layout = given.sha256 if given else layout_id
     work_id = digest_json(
-        {**settings, "case": digest_of(row), "layout": layout_id, "seed_index": seed_index}
+        {**settings, "case": digest_of(row), "layout": layout, "seed_index": seed_index}
     )
     return WorkItem(
         plan_index=index,
@@ -133,7 +152,7 @@ def _item(
         seed_index=seed_index,
         seed=int(_hash("noise", work_id)[:16], 16) >> 1,
         layout_id=layout_id,
-        layout_origin="annotated" if has_nodules else "placed",
+        layout_origin=origin,
     )
 
 

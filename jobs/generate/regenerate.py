@@ -147,6 +147,7 @@ def _settings(lake: Lake, device: str) -> SamplerSettings:
         model=identity["model"],
         model_digest=said["model"],
         nodules=identity["nodules"],
+        layouts=identity.get("layouts", ""),
         bank_digest=said["bank"],
         steps=said["steps"],
         seed=said["seed"],

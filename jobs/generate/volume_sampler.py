@@ -30,6 +30,7 @@ from jobs.generate.config import GenerateConfig
 from jobs.generate.fetch import load_model
 from jobs.generate.plan import WorkItem, layout_seed
 from jobs.generate.surroundings import device_name, environment, make_deterministic
+from jobs.layouts.given import ORIGINS, read_given
 from models.aas import aas_sample
 from models.engine import SamplingEngine
 
@@ -50,6 +51,8 @@ class SamplerSettings:
     nodules: str
     """Bank file; empty takes the embedded bank."""
     bank_digest: str
+    layouts: str = ""
+    """Folder of `factory layouts` that the plan draws after; empty for none."""
     steps: int
     seed: int
     """Of the run; `--seed`."""
@@ -232,6 +235,14 @@ class VolumeSampler:
     def _layout(self, item: WorkItem, reference: Volume) -> NDArray[np.uint8]:
         if item.layout_origin == "annotated":
             return reference.layout
+        if item.layout_origin in ORIGINS:
+            return read_given(
+                self._settings.layouts,
+                item.case_id,
+                item.layout_id,
+                reference.layout,
+                reference.affine,
+            )
         layout, _ = place_nodules(
             reference.layout,
             spacing_zyx(reference.affine),

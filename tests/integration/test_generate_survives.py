@@ -209,7 +209,7 @@ from pathlib import Path
 from ray.cluster_utils import Cluster
 from factory.lake import Lake
 from jobs.amount import Amount
-from jobs.generate.actor import _lost_nodes
+from jobs.generate.blame import lost_nodes
 from jobs.generate.actors import NumActors
 from jobs.generate.config import GenerateConfig
 from jobs.generate.job import generate
@@ -226,7 +226,7 @@ def lose() -> None:
     if any(doomed.node_id in record.read_text() for record in records):
         print("an attempt was on the node", flush=True)
     cluster.remove_node(doomed, allow_graceful=False)
-    while doomed.node_id not in _lost_nodes():
+    while doomed.node_id not in lost_nodes():
         time.sleep(0.05)
     print("the node is known as lost", flush=True)
 

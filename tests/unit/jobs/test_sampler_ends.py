@@ -14,7 +14,7 @@ from sampler_bench import (
     MakeBench,
 )
 
-from jobs.generate import actor, volume_sampler
+from jobs.generate import actor, blame, volume_sampler
 from jobs.generate.watchdog import EXIT_STATUS
 
 
@@ -72,7 +72,7 @@ def test_deaths_in_company_and_on_lost_nodes_are_not_the_items_fault(
     for _ in range(CONFIG.max_attempts):
         bench.lake.attempts.start(work_id, RUN, alone=False)
         bench.lake.attempts.start(work_id, RUN, node_id="gone")
-    monkeypatch.setattr(actor, "_lost_nodes", lambda: {"gone"})
+    monkeypatch.setattr(blame, "lost_nodes", lambda: {"gone"})
     assert bench.draw("c0")["committed"]
     assert bench.lake.attempts.died(work_id, RUN) == []
 
@@ -82,7 +82,7 @@ def test_what_takes_whole_nodes_with_it_is_given_up_in_the_end(
 ) -> None:
     for _ in range(4 * CONFIG.max_attempts):
         bench.lake.attempts.start(bench.items["c0"].work_id, RUN, node_id="gone")
-    monkeypatch.setattr(actor, "_lost_nodes", lambda: {"gone"})
+    monkeypatch.setattr(blame, "lost_nodes", lambda: {"gone"})
     problem = bench.draw("c0")["problem"]
     assert "ended its process 12 times with nodes that were lost; expected a volume" in problem
 
