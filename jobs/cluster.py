@@ -44,6 +44,8 @@ class Cluster:
     num_cpus: float
     num_gpus: float
     is_local: bool
+    gpus_by_node: tuple[float, ...] = ()
+    """Of each node that has some; what is asked for as one has to fit on one."""
 
     def use_gpu(self, device: str) -> bool:
         """Tell whether a job runs on GPUs.
@@ -226,6 +228,11 @@ def _describe(*, is_local: bool) -> Cluster:
         num_cpus=float(resources.get("CPU", 0.0)),
         num_gpus=float(resources.get("GPU", 0.0)),
         is_local=is_local,
+        gpus_by_node=tuple(
+            float(node["Resources"]["GPU"])
+            for node in ray.nodes()  # type: ignore[no-untyped-call]
+            if node["Alive"] and "GPU" in node["Resources"]
+        ),
     )
 
 

@@ -1,6 +1,7 @@
 """Items that were given up: one record each, published as `quarantine.parquet`."""
 
 import traceback
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,8 +19,10 @@ def give_up(
     error: Exception,
     *,
     run_id: str,
+    file: str = "",
     attempts: int = 1,
     retriable: bool = False,
+    keep_text: bool = True,
 ) -> None:
     """Quarantine an item with the exception that ended it.
 
@@ -30,16 +33,24 @@ def give_up(
         stage: Where it ended: `find`, `ingest`, `generate`.
         error: Its text is what people read; its cause is kept as a traceback.
         run_id: Of this run.
+        file: The item's file, or what stands for it.
         attempts: How often it was tried in this run.
         retriable: Whether another try can help with the case as it is.
+        keep_text: Whether the text of the cause may be kept beside the frames that led there: what
+            a library says of a DICOM file may quote its header.
     """
     cause = error.__cause__ or error
-    tail = traceback.format_exception(cause)[-4:] if cause.__traceback__ else []
+    tail = []
+    if cause.__traceback__ and keep_text:
+        tail = traceback.format_exception(cause)[-4:]
+    elif cause.__traceback__:
+        tail = traceback.format_tb(cause.__traceback__)[-4:]
     lake.quarantine(
         item,
         {
             "item_id": item,
             "case_id": case_id,
+            "file": file or None,
             "stage": stage,
             "error_class": type(cause).__name__,
             "message": str(error),
@@ -67,13 +78,18 @@ def as_case_error(case_id: str, error: Exception) -> CaseError:
     return problem
 
 
-def publish_quarantine(lake: Lake) -> None:
-    """Write `quarantine.parquet` from the records."""
+def publish_quarantine(lake: Lake, more: Iterable[Mapping[str, Any]] = ()) -> None:
+    """Write `quarantine.parquet` from the records.
+
+    Args:
+        lake: Store or lake.
+        more: Records that are kept elsewhere.
+    """
     import pyarrow as pa
 
     rows = [
         {**record, "seen_at": datetime.fromisoformat(record["seen_at"])}
-        for record in lake.quarantined()
+        for record in (*lake.quarantined(), *more)
     ]
     table: Any = pa.Table.from_pylist(rows, schema=QUARANTINE_SCHEMA)
     write_table(table, lake.storage.child(QUARANTINE))

@@ -9,12 +9,14 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Raised by every change of a column; a reader refuses other versions."""
 
 KINDS = ("real", "synthetic")
 SPLITS = ("train", "val", "test")
-LAYOUT_ORIGINS = ("annotated", "placed", "none")
+LAYOUT_ORIGINS = ("annotated", "placed", "rule", "edited", "none")
+"""By a reader of the scan, by `generate`, by `layouts`, by `layouts` and then a reader, or none."""
+
 QC_VERDICTS = ("accept", "review", "reject")
 
 DESCRIPTION = b"description"
@@ -41,9 +43,19 @@ NODULE = pa.struct(
         pa.field("diameter_mm", _REAL, nullable=False),
         pa.field("volume_mm3", _REAL, nullable=False),
         pa.field("num_voxels", _INT, nullable=False),
+        pa.field("num_readers", _INT),
+        pa.field("malignancy", _REAL),
+        pa.field("texture", _REAL),
+        pa.field("malignancy_scores", _INTS),
+        pa.field("texture_scores", _INTS),
     ]
 )
-"""One nodule of a layout; the centre is (x, y, z) in RAS millimetres."""
+"""One nodule of a layout; the centre is (x, y, z) in RAS millimetres.
+
+What readers thought of it comes last, and is null where nobody was asked: how many marked it, the
+medians of their scores, and each score by itself. LIDC-IDRI's malignancy runs from 1 (highly unlikely)
+to 5 (highly suspicious), its texture from 1 (ground glass) to 5 (solid).
+"""
 
 REDRAW = pa.struct(
     [
@@ -64,7 +76,7 @@ _IDENTITY = [
     _field("patient_id", _TEXT, "Patient; the donor's for a synthetic volume"),
     _field("case_id", _TEXT, "Case; the donor's for a synthetic volume"),
     _field("layout_id", _TEXT, "Layout that was drawn after; null where there is none", null=True),
-    _field("layout_origin", _TEXT, "annotated (by a reader), placed (by the factory) or none"),
+    _field("layout_origin", _TEXT, "annotated (by a reader), placed, rule, edited or none"),
     _field("image_uri", _TEXT, "Volume, relative to the manifest's folder, or absolute"),
     _field("layout_uri", _TEXT, "Layout, like image_uri; null where there is none", null=True),
 ]
@@ -147,7 +159,7 @@ PLAN_SCHEMA = pa.schema(
         _field("seed_index", _INT, "Which draw from this donor and layout, from 0"),
         _field("seed", _LONG, "Seed of all noise in the volume"),
         _field("layout_id", _TEXT, "Layout to draw after; null where there is none", null=True),
-        _field("layout_origin", _TEXT, "annotated (by a reader), placed (by the factory) or none"),
+        _field("layout_origin", _TEXT, "annotated (by a reader), placed, rule, edited or none"),
     ]
 )
 """One row per volume that a run is to draw."""
@@ -156,6 +168,7 @@ QUARANTINE_SCHEMA = pa.schema(
     [
         _field("item_id", _TEXT, "work_id, or what stands for it before there is one"),
         _field("case_id", _TEXT, "Case, where it is known", null=True),
+        _field("file", _TEXT, "Its file or folder; the tag of a DICOM input", null=True),
         _field("stage", _TEXT, "Step that failed"),
         _field("error_class", _TEXT, "Class of the error"),
         _field("message", _TEXT, "The error's message"),
@@ -167,6 +180,18 @@ QUARANTINE_SCHEMA = pa.schema(
     ]
 )
 """One row per item that a run gave up."""
+
+LEFT_OUT_SCHEMA = pa.schema(
+    [
+        _field("file", _TEXT, "File, folder or series; the tag of a DICOM input"),
+        _field("case_id", _TEXT, "Case that it would have been, or belongs to", null=True),
+        _field("reason", _TEXT, "Why it was left out, in a word or two"),
+        _field("message", _TEXT, "What was found, and what it would take to have it"),
+        _field("run_id", _TEXT, "Run that left it out", null=True),
+        _field("seen_at", _TIME, "When it was left out", null=True),
+    ]
+)
+"""One row per input that is sound, or no scan, and was left out by rule."""
 
 
 def schema_problems(found: pa.Schema, expected: pa.Schema) -> list[str]:

@@ -74,13 +74,17 @@ def _nulls(table: pa.Table) -> Iterator[str]:
 
 
 def _has_holes(column: pa.ChunkedArray) -> bool:
-    """Tell whether a list or a struct in a list has a null inside, which none of ours may."""
+    """Tell whether a list, or a struct in a list, has a null inside where its type allows none."""
     if pa.types.is_list(column.type):
         flat = pc.list_flatten(column)
         return bool(flat.null_count) or _has_holes(flat)
     if pa.types.is_struct(column.type):
-        children = [pc.struct_field(column, [i]) for i in range(column.type.num_fields)]
-        return any(child.null_count or _has_holes(child) for child in children)
+        fields = [column.type.field(i) for i in range(column.type.num_fields)]
+        children = [(field, pc.struct_field(column, [i])) for i, field in enumerate(fields)]
+        return any(
+            (child.null_count and not field.nullable) or _has_holes(child)
+            for field, child in children
+        )
     return False
 
 

@@ -109,7 +109,7 @@ def ingest_in_process(scans: Path, path: Path, config: "IngestConfig") -> Path:
     lake = Lake(path)
     split = job._claim(lake, config, None)
     for case in find_cases(scans, None).cases:
-        assert task.ingest_case(case, lake.url, config, "made") == ""
+        assert task.ingest_case(case, lake.url, config, "made").problem == ""
     job._publish(lake, split)
     return path
 

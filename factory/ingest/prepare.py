@@ -1,6 +1,7 @@
 """One case from its files to the model grid."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,14 +10,17 @@ from factory import geometry
 from factory.axes import spacing_zyx
 from factory.case import Case
 from factory.errors import CaseError, RecipeError
-from factory.ingest.lungs import segment_lungs
-from factory.ingest.nifti import has_orientation, read_ct, read_labels
+from factory.ingest.drawn import THRESHOLD, draw_layout
+from factory.ingest.readings import count_nodules, nodule_rows
+from factory.ingest.scan import Scan, read_scan
 from factory.ingest.sources import SourceCase
 from factory.intensity import HU_MIN
-from factory.layouts import BACKGROUND, LUNG, NODULE, compose_layout
-from factory.nodules.measure import measure_nodules
+from factory.layouts import LUNG
 
 FIELDS_OF_VIEW = ("lungs", "scan")
+
+_CUT = 0.1
+"""Of the lungs' largest area in a slice, which the scan's first or last slice may show of them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,27 +66,33 @@ class PreparedCase:
     """(z, y, x) of the scan in closest-canonical orientation."""
     source_affine: NDArray[np.float64]
     """4x4, voxel (i, j, k) of that array to RAS mm."""
+    nodules: list[dict[str, Any]]
+    """The manifest's table of the layout's nodules, with what readers thought of them."""
     notes: list[str]
     """What a reader of the dataset should know of how this case was made."""
 
 
-def prepare_case(source: SourceCase, config: IngestConfig) -> PreparedCase:
+def prepare_case(source: SourceCase, config: IngestConfig, lungs: str = THRESHOLD) -> PreparedCase:
     """Read, check and resample one case.
+
+    Args:
+        source: Its files.
+        config: Grid and field of view.
+        lungs: How lungs that nobody drew are segmented; see `segment_lungs`.
 
     Raises:
         CaseError: A file is unusable or does not fit the others; the message names
             the case, what was found, what was expected and the way out.
     """
-    ct, affine = read_ct(source.case_id, source.ct)
-    notes = [] if has_orientation(source.ct) else ["no orientation in the header: assumed"]
-    layout = _layout(source, ct, affine, notes)
-    grid = _grid(layout, affine, config)
+    scan = read_scan(source)
+    drawn = draw_layout(source, scan, lungs)
+    grid = _grid(drawn.layout, scan.affine, config)
     case = Case(
         case_id=source.case_id,
         patient_id=source.patient_id,
-        ct=geometry.resample_hu(ct, grid, air_hu=HU_MIN),
-        layout=geometry.resample_labels(layout, grid),
-        affine=grid.affine(affine),
+        ct=geometry.resample_hu(scan.ct, grid, air_hu=HU_MIN),
+        layout=geometry.resample_labels(drawn.layout, grid),
+        affine=grid.affine(scan.affine),
     )
     if not (case.layout == LUNG).any():
         raise CaseError(
@@ -90,92 +100,20 @@ def prepare_case(source: SourceCase, config: IngestConfig) -> PreparedCase:
             f"no lung is left on the {config.grid}^3 grid; expected lung voxels at a spacing of "
             f"{geometry.describe_spacing(case.affine)}. Use a finer --grid.",
         )
-    _note_lost_nodules(layout, affine, case, notes)
+    nodules = nodule_rows(case.layout, case.affine, drawn.readings, grid)
     return PreparedCase(
         case=case,
-        source_shape=ct.shape,
-        source_affine=affine,
-        notes=notes,
+        source_shape=scan.ct.shape,
+        source_affine=scan.affine,
+        nodules=nodules,
+        notes=[
+            *source.notes,
+            *scan.notes,
+            *drawn.notes,
+            *_cut_off(drawn.layout, scan),
+            *_lost(count_nodules(drawn.layout), len(nodules)),
+        ],
     )
-
-
-def _layout(
-    source: SourceCase, ct: NDArray[np.int16], affine: NDArray[np.float64], notes: list[str]
-) -> NDArray[np.uint8]:
-    if source.labels:
-        labels = _on_grid(source, source.labels, frozenset({0, LUNG, NODULE}), ct, affine)
-        _require(source, labels == LUNG, f"{source.labels} has no lung (label {LUNG})")
-        return labels
-    nodule = _union(source, source.nodule, ct, affine)
-    if source.lung:
-        lung = _union(source, source.lung, ct, affine)
-        _require(source, lung, f"the lung mask {', '.join(source.lung)} is empty")
-    else:
-        lung = _segmented(source, ct, affine)
-        notes.append("lung mask segmented automatically")
-    layout = compose_layout(lung, nodule)
-    _require(
-        source, layout == LUNG, f"the nodules {', '.join(source.nodule)} cover all of the lungs"
-    )
-    return layout
-
-
-def _segmented(
-    source: SourceCase, ct: NDArray[np.int16], affine: NDArray[np.float64]
-) -> NDArray[np.bool_]:
-    try:
-        return segment_lungs(ct, spacing_zyx(affine)).astype(bool)
-    except ValueError as error:
-        raise CaseError(
-            source.case_id,
-            f"has no lung mask, and none could be segmented ({error}). "
-            f"Add {source.case_id}_lung.nii.gz.",
-        ) from error
-
-
-def _union(
-    source: SourceCase,
-    paths: tuple[str, ...],
-    ct: NDArray[np.int16],
-    affine: NDArray[np.float64],
-) -> NDArray[np.bool_]:
-    mask = np.zeros(ct.shape, dtype=bool)
-    for path in paths:
-        mask[_on_grid(source, path, None, ct, affine) != BACKGROUND] = True
-    return mask
-
-
-def _on_grid(
-    source: SourceCase,
-    path: str,
-    allowed: frozenset[int] | None,
-    ct: NDArray[np.int16],
-    affine: NDArray[np.float64],
-) -> NDArray[np.uint8]:
-    """Read a mask that must lie on the CT's grid."""
-    labels, mask_affine = read_labels(source.case_id, path, allowed)
-    # A hundredth of a millimetre: headers store float32, and converters round.
-    if labels.shape != ct.shape or not np.allclose(mask_affine, affine, atol=1e-2):
-        raise CaseError(
-            source.case_id,
-            f"mask {path} has shape (z, y, x) {labels.shape} at {_place(mask_affine)}, but the CT has "
-            f"{ct.shape} at {_place(affine)}; expected one grid. Resample the mask onto the CT.",
-        )
-    return labels
-
-
-def _place(affine: NDArray[np.float64]) -> str:
-    origin = "({:.1f}, {:.1f}, {:.1f}) mm".format(*affine[:3, 3])
-    return f"{geometry.describe_spacing(affine)} from {origin}"
-
-
-def _require(source: SourceCase, mask: NDArray[np.bool_], problem: str) -> None:
-    if not mask.any():
-        raise CaseError(
-            source.case_id,
-            f"{problem}; expected at least one lung voxel. Draw the lungs, or remove the mask to "
-            "have them segmented.",
-        )
 
 
 def _grid(
@@ -193,10 +131,20 @@ def _grid(
     return geometry.grid_over_box(lung, spacing, size=config.grid, margin_mm=config.margin_mm)
 
 
-def _note_lost_nodules(
-    layout: NDArray[np.uint8], affine: NDArray[np.float64], case: Case, notes: list[str]
-) -> None:
-    before = len(measure_nodules(layout, affine))
-    after = len(measure_nodules(case.layout, case.affine))
-    if after != before:
-        notes.append(f"{before} nodules in the scan, {after} on the model grid")
+def _cut_off(layout: NDArray[np.uint8], scan: Scan) -> list[str]:
+    """Note lungs that the scan ends within: of a few slices the model grid makes a whole field of view."""
+    areas = np.count_nonzero(layout, axis=(1, 2))
+    cut = [
+        end for end, area in (("bottom", areas[0]), ("top", areas[-1])) if area > _CUT * areas.max()
+    ]
+    if not cut:
+        return []
+    length_mm = len(areas) * scan.spacing_mm[0]
+    return [
+        f"the lungs are cut off at the {' and the '.join(cut)} of the scan, {length_mm:.0f} mm long"
+    ]
+
+
+def _lost(before: int, after: int) -> list[str]:
+    """Note nodules that the model grid is too coarse for, or where two became one."""
+    return [f"{before} nodules in the scan, {after} on the model grid"] if after != before else []

@@ -1,7 +1,7 @@
 """`factory ingest`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -10,7 +10,8 @@ from jobs import options
 
 def command(
     source: Annotated[
-        Path, typer.Argument(metavar="SOURCE", help="Folder of NIfTI scans, searched to any depth.")
+        Path,
+        typer.Argument(metavar="SOURCE", help="Folder of DICOM or NIfTI scans, of any depth."),
     ],
     out: Annotated[
         options.Place | None,
@@ -20,48 +21,88 @@ def command(
         int | None,
         typer.Option(metavar="N", help="Voxels along each edge, a multiple of 16. [the recipe's]"),
     ] = None,
+    series: Annotated[
+        str,
+        typer.Option(
+            metavar="RULE",
+            help="Of a DICOM study take: thinnest, most-slices, all, or a SeriesInstanceUID.",
+        ),
+    ] = "thinnest",
+    points: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="CSV",
+            exists=True,
+            dir_okay=False,
+            help="Nodules by centre and diameter: seriesuid, coordX, coordY, coordZ, diameter_mm.",
+        ),
+    ] = None,
     patients: Annotated[
         Path | None,
         typer.Option(
             metavar="CSV",
             exists=True,
             dir_okay=False,
-            help="Columns case_id, patient_id; else each case is its own patient.",
+            help="Columns case_id, patient_id; else each NIfTI case is its own patient.",
         ),
     ] = None,
+    lungs: Annotated[
+        str,
+        typer.Option(
+            metavar="METHOD",
+            help="Of scans without a lung mask: threshold, or lungmask or totalsegmentator if installed.",
+        ),
+    ] = "threshold",
     split: Annotated[
         str | None,
         typer.Option(metavar="A/B/C", help="Shares of train/val/test patients. [80/10/10]"),
     ] = None,
+    private: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Keeps the key of patients' hashes, and what tags mean. [CASES.private]",
+        ),
+    ] = None,
     recipe: options.Recipe = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="List what would happen to each input, and stop.")
+    ] = False,
     ray_address: options.RayAddress = None,
 ) -> None:
     """Bring real CTs and their masks into a case store.
 
-    Takes NAME_ct.nii.gz with NAME_lung*.nii.gz (segmented automatically where
-    it is missing) and NAME_nodule* or NAME_tumor*, or CT/ID.nii.gz with
-    SEG/ID.nii.gz of labels 0, 1, 2. A broken case is quarantined with its
-    reason and the rest goes on. Run again, it does what is missing.
+    Takes DICOM series with DICOM SEG, RTSTRUCT or LIDC-IDRI XML, and NIfTI in
+    the layouts of nnU-Net, Lung-DDPM, TotalSegmentator, LUNA16, or by name:
+    NAME_ct.nii.gz with NAME_lung* and NAME_nodule*. Lungs without a mask are
+    segmented. Patients of DICOM files become keyed hashes. A broken case is
+    quarantined with its reason and the rest goes on; what is left out by rule
+    is listed. Run again, it does what is missing.
 
     \b
     Example:
+        factory ingest scans --out cases --dry-run
         factory ingest scans --out cases --grid 64
     """
     from factory.ingest.prepare import IngestConfig
     from jobs.console import give, say
-    from jobs.ingest.job import ingest
+    from jobs.ingest import job
     from jobs.recipe import load_recipe
     from jobs.workspace import path_of, place_of
 
     config = load_recipe(options.recipe_name(recipe)).table("ingest", IngestConfig, grid=grid)
-    result = ingest(
-        path_of("source", source),
-        place_of("cases", out),
-        config,
-        patients=patients,
-        split=options.parse_split(split),
-        ray_address=ray_address,
-    )
+    folder, store = path_of("source", source), place_of("cases", out)
+    given: dict[str, Any] = {
+        "patients": patients,
+        "points": points,
+        "series": series,
+        "split": options.parse_split(split),
+        "private": private,
+    }
+    if dry_run:
+        give(job.dry_run(folder, store, config, **given))
+        return
+    result = job.ingest(folder, store, config, lungs=lungs, ray_address=ray_address, **given)
     splits = ", ".join(f"{count} {split}" for split, count in result.num_by_split.items())
     say(
         f"cases: {splits}; {result.num_with_nodules} with nodules of their own; "

@@ -1,7 +1,8 @@
 """Real scans in.
 
-find_cases --> Ray task a case: prepare_case -> volume, commit --> manifest.parquet
-                                CaseError -> quarantine        --> quarantine.parquet
+find_inputs --> Ray Data, a task a case: prepare_case -> volume, commit --> manifest.parquet
+                                         CaseError -> quarantine        --> quarantine.parquet
+            --> what is no case                                         --> left_out.parquet
 """
 
 import uuid
@@ -11,16 +12,21 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from factory.digests import digest_json
-from factory.errors import CaseError, FactoryError, StoreError
+from factory.errors import FactoryError, StoreError
+from factory.ingest.drawn import THRESHOLD
+from factory.ingest.lung_models import find_program
 from factory.ingest.prepare import IngestConfig
-from factory.ingest.sources import SourceCase, find_cases, read_patients
 from factory.lake import MANIFEST, QUARANTINE, Lake
 from jobs.claims import differences
-from jobs.cluster import connect, run_tasks
+from jobs.cluster import connect
 from jobs.console import progress, say
-from jobs.ingest.task import INPUT_DIGEST, ingest_case
-from jobs.quarantine import give_up, publish_quarantine
+from jobs.ingest.aside import LEFT_OUT, keep_aside, publish_aside
+from jobs.ingest.dry_run import describe
+from jobs.ingest.inputs import DEFAULT_RULE, Aside, Asked, Input, Inputs, gather
+from jobs.ingest.private import Private
+from jobs.ingest.stream import How, stream
+from jobs.ingest.summary import Summary
+from jobs.ingest.task import INPUT_DIGEST, KEPT, MADE
 from manifests.read import read_manifest
 from manifests.schema import SPLITS
 from manifests.split import SplitFractions, assign_splits, too_few_patients
@@ -28,7 +34,8 @@ from manifests.write import write_manifest
 
 FORMAT = 1
 
-_LONGEST_NAME = 128
+_NAMED = 5
+"""Inputs left out for one reason that are named at the terminal; the rest stand in the table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +49,8 @@ class IngestResult:
     num_by_split: dict[str, int]
     num_with_nodules: int
     num_with_notes: int
+    summary: Summary
+    """Of this source."""
 
 
 def ingest(
@@ -50,7 +59,11 @@ def ingest(
     config: IngestConfig,
     *,
     patients: Path | None = None,
+    points: Path | None = None,
+    series: str = DEFAULT_RULE,
+    lungs: str = THRESHOLD,
     split: SplitFractions | None = None,
+    private: Path | None = None,
     ray_address: str | None = None,
 ) -> IngestResult:
     """Bring the scans of a folder into a case store; run again, it does what is missing.
@@ -58,42 +71,79 @@ def ingest(
     A case stays in the store until a whole one of the same scan replaces it.
 
     Args:
-        source: Folder of NIfTI files in a layout that `find_cases` knows.
+        source: Folder of DICOM series, and of NIfTI files in a layout that `find_cases` knows.
         out: Case store, a path or a URL, made or extended.
         config: Grid and field of view; one store has one.
         patients: CSV of the patient of each case.
+        points: CSV of nodules, in the form of LUNA16's annotations.csv.
+        series: Which DICOM series of a study become cases; see `choose_series`.
+        lungs: How lungs that nobody drew are segmented; see `segment_lungs`.
         split: Shares of train, val and test; those of the store, or 80/10/10.
+        private: Folder of the key of patients' hashes; beside a local store by default.
         ray_address: Cluster to join; None starts one.
 
     Raises:
         FactoryError: Nothing can be read, or nothing was left.
     """
-    findings = find_cases(source, read_patients(patients) if patients else None)
-    lake = Lake(out)
+    if lungs != THRESHOLD and ray_address is None:
+        find_program(lungs)
+    lake, beside = Lake(out), Private.of(out, private)
+    # Before anything is read: headers of a large tree take minutes.
+    _refuse_other(lake, lake.identity(), config, split)
+    asked = Asked.read(series, patients, points)
+    say(f"reading headers below {source}")
+    inputs, tags = gather(source, asked, beside.tags)
     split = _claim(lake, config, split)
     run_id = uuid.uuid4().hex
-    for file in findings.ignored:
-        say(f"warning: {file} was left out: it matches neither layout, or cannot be read")
-    for reject in findings.rejects:
-        give_up(lake, _item_of(reject), reject.case_id, "find", reject, run_id=run_id)
-        say(f"quarantined: {reject}")
-    _ingest_all(findings.cases, lake, config, run_id, ray_address)
+    keep_aside(lake, source, tags, inputs, run_id)
+    beside.note(inputs.paths)
+    summary = _told(inputs)
+    _ingest_all(inputs.cases, lake, (config, run_id, lungs), ray_address, summary)
     num_cases = _publish(lake, split)
     # Another ingest may have committed cases, and published, while this one wrote the manifest.
     while num_cases != len(lake.committed_ids()):
         num_cases = _publish(lake, split)
-    asked = {case.case_id for case in findings.cases}
-    asked |= {_item_of(reject) for reject in findings.rejects}
-    num_quarantined = len(asked & lake.quarantined_ids())
+    wanted = {given.source.case_id for given in inputs.cases}
+    num_quarantined = len(wanted & lake.quarantined_ids()) + len(inputs.refused)
+    for line in summary.lines():
+        say(line)
     if not num_cases:
         raise FactoryError(
-            f"source {source}: all {num_quarantined} cases were quarantined; expected at least one "
+            f"source {source}: {_nothing(num_quarantined, len(inputs.left_out))}; expected at least one "
             f"that is whole. The reasons are above and in {lake.storage.child(QUARANTINE)}."
         )
-    return _result(lake, num_quarantined)
+    return _result(lake, num_quarantined, summary)
 
 
-def _result(lake: Lake, num_quarantined: int) -> IngestResult:
+def dry_run(
+    source: Path,
+    out: str | Path,
+    config: IngestConfig,
+    *,
+    patients: Path | None = None,
+    points: Path | None = None,
+    series: str = DEFAULT_RULE,
+    split: SplitFractions | None = None,
+    private: Path | None = None,
+) -> str:
+    """Return what `ingest` would do with each input, as a table; nothing is written, no key made.
+
+    Raises:
+        FactoryError: As `ingest` does before it begins.
+    """
+    lake = Lake(out)
+    _refuse_other(lake, lake.identity(), config, split)
+    say(f"reading headers below {source}")
+    return describe(source, lake, Asked.read(series, patients, points), Private.of(out, private))
+
+
+def _nothing(num_quarantined: int, num_left_out: int) -> str:
+    if num_quarantined:
+        return f"all {num_quarantined} cases were quarantined"
+    return f"no case was found, and {num_left_out} inputs were left out"
+
+
+def _result(lake: Lake, num_quarantined: int, summary: Summary) -> IngestResult:
     manifest = lake.storage.child(MANIFEST)
     rows = read_manifest(manifest).to_pylist()
     return IngestResult(
@@ -103,82 +153,86 @@ def _result(lake: Lake, num_quarantined: int) -> IngestResult:
         num_by_split={split: sum(row["split"] == split for row in rows) for split in SPLITS},
         num_with_nodules=sum(bool(row["nodules"]) for row in rows),
         num_with_notes=sum(bool(row["notes"]) for row in rows),
+        summary=summary,
     )
 
 
-def _item_of(reject: CaseError) -> str:
-    """Return the name of a reject's record: its id, unless that is too long for a file."""
-    return reject.case_id if len(reject.case_id) <= _LONGEST_NAME else digest_json(reject.case_id)
+def _told(inputs: Inputs) -> Summary:
+    """Tell people what is no case and why, and begin the count."""
+    summary = Summary()
+    for one in inputs.refused:
+        say(f"quarantined: {_named(one)}: {one.message}")
+        summary.quarantined[one.reason] += 1
+    for one in inputs.left_out:
+        summary.left_out[one.reason] += 1
+        if summary.left_out[one.reason] <= _NAMED:
+            say(f"left out: {_named(one)}: {one.message}")
+    if more := sum(max(0, count - _NAMED) for count in summary.left_out.values()):
+        say(f"left out: {more} more for the same reasons; {LEFT_OUT} in the store has them all")
+    if inputs.unmatched_points:
+        say(
+            f"warning: {inputs.unmatched_points} names in the table of points are of no case here; "
+            "expected a SeriesInstanceUID, a case id or the name of a file"
+        )
+    return summary
+
+
+def _named(one: Aside) -> str:
+    """Return how people at the terminal know an input: by its case, and a DICOM file by its path."""
+    return f"case {one.case_id}" if one.place == one.case_id else one.place
 
 
 def _claim(lake: Lake, config: IngestConfig, split: SplitFractions | None) -> SplitFractions:
     """Make the store this config's, or refuse; return the split that holds."""
-    wanted: dict[str, Any] = {
+    found = lake.claim(_settings(config, split))
+    _refuse_other(lake, found, config, split)
+    return SplitFractions.parse(found["split"])
+
+
+def _settings(config: IngestConfig, split: SplitFractions | None) -> dict[str, Any]:
+    return {
         "kind": "cases",
         "format": FORMAT,
         "ingest": asdict(config),
         "split": str(split or SplitFractions()),
     }
-    found = lake.claim(wanted)
-    if split is None:
-        wanted["split"] = found.get("split")
+
+
+def _refuse_other(
+    lake: Lake, found: dict[str, Any] | None, config: IngestConfig, split: SplitFractions | None
+) -> None:
+    """Refuse a store that has another grid, or another split than the one that was asked for."""
+    if found is None:
+        return
+    wanted = _settings(config, split) | ({} if split else {"split": found.get("split")})
     if changed := differences(found, wanted):
         raise StoreError(
             f"case store {lake.url}: made with other settings ({'; '.join(changed)}); expected the "
             "same: one store has one grid and one split. Choose another --out, or the store's settings."
         )
-    return SplitFractions.parse(found["split"])
 
 
 def _ingest_all(
-    cases: list[SourceCase],
+    cases: list[Input],
     lake: Lake,
-    config: IngestConfig,
-    run_id: str,
+    how: How,
     ray_address: str | None,
+    summary: Summary,
 ) -> None:
     if not cases:
         return
+    quarantined = 0
     with connect(ray_address) as cluster, progress("ingest", len(cases)) as tracker:
-        calls = ((case, lake.url, config, run_id) for case in cases)
-        ended = run_tasks(ingest_case, calls, window=2 * max(1, int(cluster.num_cpus)))
-        quarantined = 0
-        for done, ((case, *_), outcome) in enumerate(ended, start=1):
-            problem = outcome
-            if isinstance(outcome, Exception):
-                lost = _lost(case.case_id, outcome)
-                give_up(
-                    lake,
-                    case.case_id,
-                    case.case_id,
-                    "ingest",
-                    lost,
-                    run_id=run_id,
-                    retriable=True,
-                )
-                problem = str(lost)
-            if problem:
+        ended = stream(cases, lake, how, cluster)
+        for done, (given, outcome) in enumerate(ended, start=1):
+            summary.num_new += outcome.state == MADE
+            summary.num_kept += outcome.state == KEPT
+            if outcome.problem:
                 quarantined += 1
-                say(f"quarantined: {problem}")
+                summary.quarantine(given.source.case_id, outcome.problem)
+                of = f" ({given.place})" if given.source.series else ""
+                say(f"quarantined: {outcome.problem}{of}")
             tracker.update(done, f"{quarantined} quarantined")
-
-
-def _lost(case_id: str, error: Exception) -> FactoryError:
-    """Return what to say of a case whose task Ray could not bring to its end."""
-    from ray.exceptions import NodeDiedError, OutOfMemoryError, WorkerCrashedError
-
-    if isinstance(error, OutOfMemoryError | WorkerCrashedError | NodeDiedError):
-        return CaseError(
-            case_id,
-            f"its worker process ended ({type(error).__name__}); expected it to finish. A scan larger "
-            "than the memory does this: crop or downsample it.",
-        )
-    reason = " ".join(str(error).split())[-300:]
-    return CaseError(
-        case_id,
-        f"its task failed outside the case ({type(error).__name__}: {reason}); expected a node that "
-        "has this package, and a store that can be written. Mend it and run again.",
-    )
 
 
 def _manifest_row(committed: dict[str, Any], split: str) -> dict[str, Any]:
@@ -187,9 +241,9 @@ def _manifest_row(committed: dict[str, Any], split: str) -> dict[str, Any]:
 
 
 def _publish(lake: Lake, split: SplitFractions) -> int:
-    """Write the manifest of all committed cases, and the quarantine's; return how many cases."""
+    """Write the manifest of all committed cases, and the other tables; return how many cases."""
     rows = [lake.committed_row(case_id) for case_id in sorted(lake.committed_ids())]
-    publish_quarantine(lake)
+    publish_aside(lake)
     if not rows:
         return 0
     patients = {row["patient_id"] for row in rows}

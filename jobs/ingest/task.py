@@ -1,41 +1,115 @@
 """One case into the store, as a Ray task runs it.
 
-files --prepare_case--> volume, commit          an exception --> quarantine
+files --prepare_case--> volume, commit          an exception, or a third start --> quarantine
 """
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from factory.digests import digest_json, sha256_of_file, sha256_of_voxels
+from factory.attempts import Attempt
+from factory.digests import sha256_of_voxels
 from factory.errors import CaseError, StoreError
+from factory.ingest.drawn import THRESHOLD
+from factory.ingest.fingerprint import Fingerprint, fingerprint
 from factory.ingest.prepare import IngestConfig, PreparedCase, prepare_case
 from factory.ingest.sources import SourceCase
 from factory.lake import Lake
-from factory.nodules.measure import measure_nodules
 from factory.volumes import Volume, read_volume, write_volume
-from jobs.quarantine import as_case_error, give_up
+from jobs.ingest.telling import as_public, as_told
+from jobs.quarantine import give_up
 
 INPUT_DIGEST = "input_digest"
 """Key of a commit marker, beside the manifest's columns: tells whether the files have changed."""
 
+MADE, KEPT, QUARANTINED = "made", "kept", "quarantined"
 
-def ingest_case(source: SourceCase, lake_url: str, config: IngestConfig, run_id: str) -> str:
-    """Bring one case into the store; return why it was quarantined, or nothing."""
+DEATHS = 2
+"""Of the process of one case, in one run; whoever is to blame, it is tried no third time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a case ended."""
+
+    state: str
+    """`made` now, `kept` as it was in the store, or `quarantined`."""
+    problem: str = ""
+    """Why it was quarantined, for the people at the terminal."""
+
+
+class LostError(CaseError):
+    """The process of a case ended before the case did; another try can help."""
+
+
+def ingest_case(
+    source: SourceCase,
+    lake_url: str,
+    config: IngestConfig,
+    run_id: str,
+    lungs: str = THRESHOLD,
+) -> Outcome:
+    """Bring one case into the store, or quarantine it; it never raises for a case."""
     lake = Lake(lake_url)
     try:
-        digest = _input_digest(source)
-        if not _is_current(source, lake, digest):
-            _commit(prepare_case(source, config), source, lake, run_id, digest)
+        state = _bring_in(source, lake, config, run_id, lungs)
     except Exception as error:
-        problem = as_case_error(source.case_id, error)
-        give_up(lake, source.case_id, source.case_id, "ingest", problem, run_id=run_id)
-        return str(problem)
+        return quarantine_case(source, lake, error, run_id)
     lake.release([source.case_id])
-    return ""
+    return Outcome(state)
 
 
-def _is_current(source: SourceCase, lake: Lake, digest: str) -> bool:
+def quarantine_case(source: SourceCase, lake: Lake, error: Exception, run_id: str) -> Outcome:
+    """Give a case up, and return what to say of it.
+
+    The store's record of a DICOM case has its tag where people at the terminal see a path.
+    """
+    told = as_told(source, error)
+    give_up(
+        lake,
+        source.case_id,
+        source.case_id,
+        "ingest",
+        as_public(source, told),
+        run_id=run_id,
+        file=source.ct or source.case_id,
+        attempts=DEATHS if isinstance(error, LostError) else 1,
+        retriable=isinstance(error, LostError | OSError),
+        keep_text=not source.series,
+    )
+    lake.attempts.forget(source.case_id)
+    return Outcome(QUARANTINED, str(told))
+
+
+def _bring_in(source: SourceCase, lake: Lake, config: IngestConfig, run_id: str, lungs: str) -> str:
+    found = fingerprint(source, lungs)
+    if _is_current(source, lake, found):
+        return KEPT
+    attempt = _start(source, lake, run_id)
+    _commit(prepare_case(source, config, lungs), source, lake, attempt, found)
+    return MADE
+
+
+def _start(source: SourceCase, lake: Lake, run_id: str) -> Attempt:
+    """Write down that this process starts on the case.
+
+    Ray starts a task again whose process ended, for ever; here it is counted.
+
+    Raises:
+        LostError: Earlier processes of this run started on it, and none came to an end.
+    """
+    num_deaths = len(lake.attempts.died(source.case_id, run_id))
+    if num_deaths >= DEATHS:
+        raise LostError(
+            source.case_id,
+            f"its worker process ended {num_deaths} times; expected it to finish. A scan larger than "
+            "the memory does this: crop or downsample it, or run again where there is more.",
+        )
+    return lake.attempts.start(source.case_id, run_id)
+
+
+def _is_current(source: SourceCase, lake: Lake, found: Fingerprint) -> bool:
     """Tell whether the store has a whole case that was made from these very files.
 
     Raises:
@@ -45,14 +119,13 @@ def _is_current(source: SourceCase, lake: Lake, digest: str) -> bool:
         row = lake.committed_row(source.case_id)
     except FileNotFoundError:
         return False
-    moved = row["source_uri"] != _source_uri(source)
-    if moved and row["source_sha256"] != sha256_of_file(source.ct):
+    if row["source_uri"] != source_uri(source) and row["source_sha256"] != found.ct_sha256:
         raise CaseError(
             source.case_id,
-            f"found {source.ct}, but the store has a case of this id from {row['source_uri']}; "
-            "expected each id once. Rename one of them, or use another --out.",
+            f"found {source.ct or 'a series'}, but the store has a case of this id from "
+            f"{row['source_uri']}; expected each id once. Rename one of them, or use another --out.",
         )
-    return bool(row[INPUT_DIGEST] == digest) and _is_whole(lake, row)
+    return bool(row[INPUT_DIGEST] == found.digest) and _is_whole(lake, row)
 
 
 def _is_whole(lake: Lake, row: dict[str, Any]) -> bool:
@@ -64,20 +137,25 @@ def _is_whole(lake: Lake, row: dict[str, Any]) -> bool:
 
 
 def _commit(
-    prepared: PreparedCase, source: SourceCase, lake: Lake, run_id: str, digest: str
+    prepared: PreparedCase, source: SourceCase, lake: Lake, started: Attempt, found: Fingerprint
 ) -> None:
     case = prepared.case
-    attempt = lake.attempts.start(case.case_id, run_id).attempt
-    path = lake.volume_path(case.case_id, attempt)
+    path = lake.volume_path(case.case_id, started.attempt)
     volume = Volume(ct=case.ct, layout=case.layout, affine=case.affine)
     write_volume(lake.storage, path, volume, kind="real", case_id=case.case_id)
-    row = _row(prepared, source, path)
-    run = {"run_id": run_id, "attempt": attempt, "created_at": datetime.now(UTC).isoformat()}
-    committed = {**row, **run, INPUT_DIGEST: digest}
+    committed = {
+        **_row(prepared, path),
+        "source_uri": source_uri(source),
+        "source_sha256": found.ct_sha256,
+        "run_id": started.run_id,
+        "attempt": started.attempt,
+        "created_at": datetime.now(UTC).isoformat(),
+        INPUT_DIGEST: found.digest,
+    }
     if lake.commit(case.case_id, committed):
         return
     standing = lake.committed_row(case.case_id)
-    if standing[INPUT_DIGEST] == digest and _is_whole(lake, standing):
+    if standing[INPUT_DIGEST] == found.digest and _is_whole(lake, standing):
         # Another ingest was first, with the same files.
         lake.storage.remove(path)
         return
@@ -89,15 +167,14 @@ def _commit(
         )
 
 
-def _row(prepared: PreparedCase, source: SourceCase, path: str) -> dict[str, Any]:
+def _row(prepared: PreparedCase, path: str) -> dict[str, Any]:
     case = prepared.case
-    nodules = measure_nodules(case.layout, case.affine)
     return {
         "kind": "real",
         "patient_id": case.patient_id,
         "case_id": case.case_id,
         "layout_id": case.layout_sha256[:32],
-        "layout_origin": "annotated" if nodules else "none",
+        "layout_origin": "annotated" if prepared.nodules else "none",
         "image_uri": path,
         "layout_uri": f"{path}/labels/layout",
         "shape": list(case.ct.shape),
@@ -105,25 +182,13 @@ def _row(prepared: PreparedCase, source: SourceCase, path: str) -> dict[str, Any
         "affine": case.affine.ravel().tolist(),
         "image_sha256": case.image_sha256,
         "layout_sha256": case.layout_sha256,
-        "source_uri": _source_uri(source),
-        "source_sha256": sha256_of_file(source.ct),
         "source_shape": list(prepared.source_shape),
         "source_affine": prepared.source_affine.ravel().tolist(),
-        "nodules": [nodule.as_row() for nodule in nodules],
+        "nodules": prepared.nodules,
         "notes": prepared.notes,
     }
 
 
-def _input_digest(source: SourceCase) -> str:
-    """Return a digest of all that a case is made from: its files, their roles, its patient."""
-    roles = {
-        "lung": source.lung,
-        "nodule": source.nodule,
-        "labels": [*filter(None, [source.labels])],
-    }
-    files = {role: [sha256_of_file(path) for path in paths] for role, paths in roles.items()}
-    return digest_json({"ct": sha256_of_file(source.ct), "patient": source.patient_id, **files})
-
-
-def _source_uri(source: SourceCase) -> str:
-    return str(Path(source.ct).resolve())
+def source_uri(source: SourceCase) -> str:
+    """Return what the store says a case came from: paths of DICOM files often hold names."""
+    return str(Path(source.ct).resolve()) if source.ct else f"dicom:{source.case_id}"

@@ -7,7 +7,7 @@ from support import SCAN_SIZE, save_nifti, write_scan
 
 from factory.axes import ijk_from_zyx, ras_from_zyx, spacing_zyx
 from factory.errors import CaseError, RecipeError
-from factory.ingest import prepare
+from factory.ingest import drawn
 from factory.ingest.prepare import IngestConfig, prepare_case
 from factory.ingest.sources import SourceCase, find_cases
 
@@ -137,21 +137,25 @@ def test_left_and_right_lung_masks_are_united_whatever_their_labels(scan):
 
 
 def test_without_a_lung_mask_the_lungs_are_segmented_and_a_note_says_so(scan, monkeypatch):
-    def segment(ct_hu: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.ndarray:
+    def segment(
+        ct_hu: np.ndarray, spacing_mm: tuple[float, float, float], method: str
+    ) -> np.ndarray:
         assert spacing_mm == pytest.approx((4.0, 2.0, 2.0))
         return scan.lung
 
-    monkeypatch.setattr(prepare, "segment_lungs", segment)
+    monkeypatch.setattr(drawn, "segment_lungs", segment)
     prepared = prepare_case(scan.source(lung=False), TINY)
     assert prepared.notes == ["lung mask segmented automatically"]
     assert (prepared.case.layout == 1).any()
 
 
 def test_where_no_lungs_can_be_found_the_way_out_is_a_mask(scan, monkeypatch):
-    def segment(ct_hu: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.ndarray:
+    def segment(
+        ct_hu: np.ndarray, spacing_mm: tuple[float, float, float], method: str
+    ) -> np.ndarray:
         raise ValueError("found 3 ml of air")
 
-    monkeypatch.setattr(prepare, "segment_lungs", segment)
+    monkeypatch.setattr(drawn, "segment_lungs", segment)
     expected = r"^case a: has no lung mask, .*\(found 3 ml of air\)\. Add a_lung\.nii\.gz\.$"
     with pytest.raises(CaseError, match=expected):
         prepare_case(scan.source(lung=False), TINY)
@@ -191,8 +195,8 @@ def test_a_mask_of_another_shape_names_both_and_the_way_out(scan):
         prepare_case(scan.source(), TINY)
 
 
-@pytest.mark.parametrize(("shift_mm", "fits"), [(0.005, True), (0.5, False)])
-def test_a_mask_fits_to_a_hundredth_of_a_millimetre(scan, shift_mm, fits):
+@pytest.mark.parametrize(("shift_mm", "fits"), [(0.05, True), (0.5, False)])
+def test_a_mask_fits_to_a_twentieth_of_a_voxel(scan, shift_mm, fits):
     scan.mask_affine = AFFINE.copy()
     scan.mask_affine[0, 3] += shift_mm
     if fits:
@@ -200,6 +204,12 @@ def test_a_mask_fits_to_a_hundredth_of_a_millimetre(scan, shift_mm, fits):
     else:
         with pytest.raises(CaseError, match=r"from \(-59\.5, -50\.0, -40\.0\) mm, but .*one grid"):
             prepare_case(scan.source(), TINY)
+
+
+def test_a_mask_of_nearly_the_same_spacing_must_fit_at_its_far_corner_too(scan):
+    scan.mask_affine = AFFINE @ np.diag([1.004, 1, 1, 1])
+    with pytest.raises(CaseError, match=r"expected one grid"):
+        prepare_case(scan.source(), TINY)
 
 
 def test_a_mask_stored_in_another_direction_fits_all_the_same(scan):

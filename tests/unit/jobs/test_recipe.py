@@ -7,6 +7,7 @@ import pytest
 
 from factory.errors import RecipeError
 from factory.ingest.prepare import IngestConfig
+from factory.nodules.rules import LayoutsConfig
 from jobs.demo.job import DemoConfig
 from jobs.generate.config import GenerateConfig
 from jobs.recipe import DEFAULT_RECIPE, TABLES, Recipe, load_recipe, read_table, recipe_names
@@ -16,6 +17,7 @@ from models.unet3d_config import UNet3DConfig
 
 CONFIGS = {
     "ingest": IngestConfig,
+    "layouts": LayoutsConfig,
     "train": TrainConfig,
     "generate": GenerateConfig,
     "demo": DemoConfig,
@@ -207,7 +209,7 @@ def test_a_base_that_is_not_there_is_answered_with_those_that_are(tmp_path: Path
 def test_a_table_that_is_no_verb_is_refused_with_those_that_are(tmp_path: Path) -> None:
     with pytest.raises(
         RecipeError,
-        match=r"own\.toml: found table \[trian\]; expected \[ingest\], \[train\], \[generate\], "
+        match=r"own\.toml: found table \[trian\]; expected \[ingest\], \[layouts\], \[train\], \[generate\], "
         r"\[demo\]\. Rename or remove it\.",
     ):
         write_recipe(tmp_path, "[trian]\nsteps = 1\n")

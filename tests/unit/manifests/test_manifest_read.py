@@ -49,7 +49,7 @@ def test_another_schema_version_is_refused_with_both_versions(tmp_path: Path) ->
         path = tmp_path / f"{found}.parquet"
         pq.write_table(table.replace_schema_metadata(metadata), path)
         with pytest.raises(
-            ManifestError, match=f"{found}.parquet: schema version is {found}, expected 2. Write"
+            ManifestError, match=f"{found}.parquet: schema version is {found}, expected 3. Write"
         ):
             read_manifest(path)
 

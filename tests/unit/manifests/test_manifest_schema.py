@@ -7,6 +7,7 @@ import pytest
 
 from manifests.schema import (
     DESCRIPTION,
+    LEFT_OUT_SCHEMA,
     LOCATION_COLUMNS,
     MANIFEST_SCHEMA,
     MIX_COLUMNS,
@@ -19,7 +20,12 @@ from manifests.schema import (
 )
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "manifest_schema.txt"
-SCHEMAS = {"manifest": MANIFEST_SCHEMA, "plan": PLAN_SCHEMA, "quarantine": QUARANTINE_SCHEMA}
+SCHEMAS = {
+    "manifest": MANIFEST_SCHEMA,
+    "plan": PLAN_SCHEMA,
+    "quarantine": QUARANTINE_SCHEMA,
+    "left_out": LEFT_OUT_SCHEMA,
+}
 
 
 def test_no_column_changes_unless_its_golden_text_and_the_schema_version_do() -> None:

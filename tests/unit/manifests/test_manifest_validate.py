@@ -9,6 +9,7 @@ from manifests.validate import null_problems, validate
 from manifests.write import manifest_table
 
 NODULE = {"label": 2, "center_ras_mm": [1.0], "diameter_mm": 6.0, "volume_mm3": 113.0}
+READ = NODULE | {"num_voxels": 9}
 
 
 def synthetic(donor: str, digit: str, **changes: object) -> dict[str, object]:
@@ -27,6 +28,11 @@ def test_a_sound_manifest_has_no_problems() -> None:
     assert problems() == []
 
 
+def test_nodules_that_no_reader_scored_are_sound() -> None:
+    scored = {"num_readers": 4, "malignancy": 4.5, "malignancy_scores": [5, 4, 5, 4]}
+    assert problems(real("A", nodules=[READ, READ | scored])) == []
+
+
 def test_two_scans_of_a_patient_may_share_a_split() -> None:
     assert problems(real("A", patient_id="P"), real("B", patient_id="P")) == []
 
@@ -41,7 +47,10 @@ def test_another_schema_is_the_only_problem_that_is_listed() -> None:
     [
         ({"kind": "fake"}, "case A: kind is 'fake', expected one of real, synthetic"),
         ({"split": "trian"}, "case A: split is 'trian', expected one of train, val, test"),
-        ({"layout_origin": ""}, "layout_origin is '', expected one of annotated, placed, none"),
+        (
+            {"layout_origin": ""},
+            "layout_origin is '', expected one of annotated, placed, rule, edited, none",
+        ),
         ({"qc_verdict": "ok"}, "qc_verdict is 'ok', expected one of accept, review, reject"),
         ({"shape": (8, 8)}, "case A: shape is [8, 8], expected 3 numbers"),
         ({"spacing_mm": [1.0] * 4}, "spacing_mm is [1.0, 1.0, 1.0, 1.0], expected 3 numbers"),
@@ -57,7 +66,8 @@ def test_another_schema_is_the_only_problem_that_is_listed() -> None:
         ({"patient_id": None}, "case A: patient_id is null, expected a value"),
         ({"kind": None}, "case A: kind is null, expected a value"),
         ({"affine": [0.0] * 15 + [None]}, "0.0, None], expected no null in it"),
-        ({"nodules": [NODULE]}, "'num_voxels': None}], expected no null in it"),
+        ({"nodules": [NODULE]}, "'num_voxels': None, "),
+        ({"nodules": [READ | {"texture_scores": [None]}]}, "}], expected no null in it"),
         ({"notes": [None]}, "case A: notes is [None], expected no null in it"),
     ],
     ids=str,

@@ -22,6 +22,8 @@ NODULE = {
     "volume_mm3": 448.9,
     "num_voxels": 511,
 }
+_SCORES = ("num_readers", "malignancy", "texture", "malignancy_scores", "texture_scores")
+UNREAD = dict.fromkeys(_SCORES)
 
 
 def synthetic(donor: str, plan_index: int, **changes: object) -> dict[str, object]:
@@ -53,10 +55,19 @@ def test_rows_come_back_as_they_were_written(path: Path) -> None:
         **row,
         "shape": [8, 8, 8],
         "hu_window": [-1024.0, 600.0],
+        "nodules": [NODULE | UNREAD],
     }
     assert first["work_id"] is None
     assert first["nodules"] is None
     assert list(first) == MANIFEST_SCHEMA.names
+
+
+def test_what_readers_thought_of_a_nodule_comes_back_as_it_was_written(path: Path) -> None:
+    scores = {"malignancy_scores": [5, 4, 4], "texture_scores": [5, 5, 4]}
+    readings = {"num_readers": 3, "malignancy": 4.0, "texture": 5.0, **scores}
+    write_manifest([real("A", nodules=[NODULE | readings, NODULE | {"label": 3}])], path)
+    (row,) = read_manifest(path).to_pylist()
+    assert row["nodules"] == [NODULE | readings, NODULE | {"label": 3} | UNREAD]
 
 
 def test_real_rows_come_first_by_case_and_synthetic_rows_in_plan_order(path: Path) -> None:
@@ -79,7 +90,7 @@ def test_the_mix_is_counted_over_the_training_split_in_each_row_and_in_the_metad
     assert set(table["synthetic_per_real"].to_pylist()) == {1 / 3}
     assert mix_of(path) == mix_of(table) == MixCounts(num_real=3, num_synthetic=1)
     assert {k: v for k, v in table.schema.metadata.items() if k.startswith(b"ct_factory.")} == {
-        b"ct_factory.schema_version": b"2",
+        b"ct_factory.schema_version": b"3",
         b"ct_factory.content_digest": digest.encode(),
         b"ct_factory.num_real": b"3",
         b"ct_factory.num_synthetic": b"1",
@@ -138,6 +149,8 @@ def test_digest_does_not_depend_on_order_chunks_places_or_the_run(path: Path) ->
         {"notes": [""]},
         {"nodules": []},
         {"nodules": [NODULE | {"center_ras_mm": [-40.0, 12.5, 88.5]}]},
+        {"nodules": [NODULE | {"malignancy": 3.0}]},
+        {"nodules": [NODULE | {"texture_scores": []}]},
         {"qc_background_equal": False},
         {"sampler": ""},
     ],
@@ -156,8 +169,12 @@ def test_digest_changes_with_anything_that_a_manifest_says(change: dict[str, obj
         ({"notes": [["x", "y"], ["z"]]}, {"notes": [["x"], ["y", "z"]]}),
         ({"nodules": [[NODULE], []]}, {"nodules": [[], [NODULE]]}),
         ({"nodules": [[], None]}, {"nodules": [None, []]}),
+        (
+            {"nodules": [[NODULE | {"malignancy_scores": [1, 2]}], [NODULE]]},
+            {"nodules": [[NODULE], [NODULE | {"malignancy_scores": [1, 2]}]]},
+        ),
     ],
-    ids=["texts", "lists", "nodules", "nulls"],
+    ids=["texts", "lists", "nodules", "nulls", "scores"],
 )
 def test_digest_tells_rows_apart_that_join_to_the_same(
     one: dict[str, list[object]], other: dict[str, list[object]]
@@ -193,7 +210,7 @@ def test_a_missing_key_is_named(path: Path) -> None:
         ({"shape": (128.5, 1, 1)}, r"shape is \(128.5, 1, 1\), expected list<element: int32"),
         ({"affine": [[1.0]]}, r"affine is \[\[1.0\]\], expected list<element: double"),
         ({"notes": "one text"}, "notes is 'one text', expected list<element: string"),
-        ({"nodules": [NODULE | {"texture": 5}]}, "nodules is .*'texture': 5.*, expected list<"),
+        ({"nodules": [NODULE | {"shape": 5}]}, "nodules is .*'shape': 5.*, expected list<"),
     ],
 )
 def test_a_value_of_the_wrong_type_is_refused_with_its_row(

@@ -1,0 +1,201 @@
+"""DICOM series as cases: named by keyed hashes, each with what was drawn on it.
+
+series --choose--> cases  <-- SEG, RTSTRUCT, LIDC-IDRI XML, NIfTI masks
+          the rest, with the reason --> NoCase
+"""
+
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from factory.dicom.choose import choose_series
+from factory.dicom.series import Annotation, CtSeries, LeftOut, SeriesFindings
+from factory.errors import CaseError
+from factory.ingest.sources import DrawnMasks, SourceCase
+from factory.ingest.tags import Tags
+from factory.lidc.parse import CT_MESSAGE, RADIOGRAPH_MESSAGE, read_lidc_header
+
+_NO_CASE = "of a series that is no case here"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SeriesCase:
+    """A series that becomes a case."""
+
+    source: SourceCase
+    series: CtSeries
+
+    @property
+    def folder(self) -> Path:
+        """Folder that holds all of its files."""
+        return folder_of(self.series.paths)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NoCase:
+    """Files of a DICOM tree that become no case, and why."""
+
+    paths: tuple[Path, ...]
+    case_id: str = ""
+    """Of the series that they belong to, where that is known."""
+    reason: str
+    """Without identifiers."""
+    broken: bool = False
+    """Whether they were meant to become one."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DicomCases:
+    """What a tree of DICOM files comes to."""
+
+    cases: list[SeriesCase]
+    rest: list[NoCase]
+
+
+def dicom_cases(
+    findings: SeriesFindings,
+    tags: Tags,
+    rule: str,
+    *,
+    masks: Mapping[str, DrawnMasks],
+    xml_files: Iterable[Path],
+    patients: Mapping[str, str],
+) -> DicomCases:
+    """Choose series, name them, and give each what was drawn on it.
+
+    Args:
+        findings: What the tree holds.
+        tags: Names that stand for patients, series and files.
+        rule: See `choose_series`.
+        masks: NIfTI masks in or beside folders, by the folder's path.
+        xml_files: Files that may be LIDC-IDRI's.
+        patients: Patient of each case, above what its header says.
+
+    Raises:
+        UsageError: The rule is none.
+    """
+    choice = choose_series(findings.series, rule)
+    drawn = _Drawn.of(choice.chosen)
+    rest = [_no_case(left, tags) for left in (*findings.left_out, *choice.left_out)]
+    rest += drawn.take_annotations(findings.annotations)
+    rest += drawn.take_xml(xml_files)
+    rest += drawn.take_masks(masks)
+    cases = [
+        SeriesCase(source=drawn.complete(_source_case(series, tags, patients)), series=series)
+        for series in choice.chosen
+    ]
+    return DicomCases(cases=cases, rest=rest)
+
+
+def find_xml(source: Path) -> Iterator[Path]:
+    """Yield the XML files below a folder, without those that are hidden."""
+    visited = set()
+    for folder, folders, names in os.walk(source, followlinks=True):
+        place = os.path.realpath(folder)
+        # A link can lead back up, and would show every file again.
+        if place in visited:
+            folders[:] = []
+            continue
+        visited.add(place)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            if name.lower().endswith(".xml") and not name.startswith("."):
+                yield Path(folder, name)
+
+
+def folder_of(paths: Sequence[Path]) -> Path:
+    """Return the deepest folder that holds all of these files."""
+    return Path(os.path.commonpath([path.parent for path in paths]))
+
+
+def _source_case(series: CtSeries, tags: Tags, patients: Mapping[str, str]) -> SourceCase:
+    case_id = tags.case_id(series)
+    notes = series.notes
+    if not series.patient_id:
+        notes += ("no PatientID in the header: the study is taken for a patient of its own",)
+    return SourceCase(
+        case_id=case_id,
+        patient_id=patients.get(case_id, tags.patient_id(series)),
+        series=tuple(map(str, series.paths)),
+        series_uid=series.series_uid,
+        notes=notes,
+    )
+
+
+def _no_case(left: LeftOut, tags: Tags) -> NoCase:
+    case_id = tags.case_id(left) if left.series_uid else ""
+    return NoCase(paths=left.paths, case_id=case_id, reason=left.reason, broken=left.broken)
+
+
+@dataclass(slots=True)
+class _Drawn:
+    """Files that were drawn on the chosen series, by SeriesInstanceUID."""
+
+    series: dict[str, CtSeries]
+    files: dict[str, dict[str, list[str]]]
+    notes: dict[str, list[str]]
+
+    @classmethod
+    def of(cls, chosen: Sequence[CtSeries]) -> "_Drawn":
+        kinds: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+        return cls({one.series_uid: one for one in chosen}, kinds, defaultdict(list))
+
+    def complete(self, source: SourceCase) -> SourceCase:
+        """Return a case with the files of its series."""
+        files = {
+            kind: tuple(sorted(paths)) for kind, paths in self.files[source.series_uid].items()
+        }
+        notes = (*source.notes, *self.notes[source.series_uid])
+        return replace(source, **files, notes=notes)  # type: ignore[arg-type]
+
+    def take_annotations(self, annotations: Iterable[Annotation]) -> Iterator[NoCase]:
+        for annotation in annotations:
+            targets = [uid for uid in annotation.series_uids if uid in self.series]
+            for uid in targets or self._in_frame(annotation):
+                self.files[uid][annotation.kind.lower()].append(str(annotation.path))
+                break
+            else:
+                yield NoCase(paths=(annotation.path,), reason=f"{annotation.kind} {_NO_CASE}")
+
+    def take_xml(self, files: Iterable[Path]) -> Iterator[NoCase]:
+        for path in files:
+            try:
+                header = read_lidc_header(path)
+            except CaseError as error:
+                yield NoCase(paths=(path,), reason=f"XML that cannot be read: {error.problem}")
+                continue
+            if header.message == CT_MESSAGE and header.series_uid in self.series:
+                self.files[header.series_uid]["lidc_xml"].append(str(path))
+            elif header.message == CT_MESSAGE:
+                yield NoCase(paths=(path,), reason=f"LIDC-IDRI XML {_NO_CASE}")
+            elif header.message == RADIOGRAPH_MESSAGE:
+                yield NoCase(paths=(path,), reason="LIDC-IDRI XML of a radiograph")
+
+    def take_masks(self, masks: Mapping[str, DrawnMasks]) -> Iterator[NoCase]:
+        """Give the masks of a folder to the one series in it: of several, none is known to be theirs."""
+        inside: dict[str, list[str]] = defaultdict(list)
+        for uid, series in self.series.items():
+            for folder in {str(path.parent) for path in series.paths}:
+                inside[folder].append(uid)
+        for folder, drawn in masks.items():
+            if len(inside[folder]) == 1:
+                (uid,) = inside[folder]
+                self.files[uid]["lung"] += drawn.lung
+                self.files[uid]["nodule"] += drawn.nodule
+                self.notes[uid] += drawn.notes
+                continue
+            found = f"{len(inside[folder])} chosen series in their folder; expected one"
+            paths = tuple(map(Path, drawn.lung + drawn.nodule))
+            yield NoCase(paths=paths, reason=f"masks with {found}")
+
+    def _in_frame(self, annotation: Annotation) -> list[str]:
+        """Return the one chosen series of an annotation's frame of reference, if it names no series."""
+        if annotation.series_uids or not annotation.frame_uid:
+            return []
+        wanted = (annotation.study_uid, annotation.frame_uid)
+        found = [
+            uid for uid, one in self.series.items() if (one.study_uid, one.frame_uid) == wanted
+        ]
+        return found if len(found) == 1 else []

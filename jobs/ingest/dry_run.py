@@ -1,0 +1,105 @@
+"""What an ingest would do with everything that it finds: a line each, and nothing is written.
+
+input                case                       scan                               drawn     would
+a_ct.nii.gz          a                          30 x 48 x 64 at 2.50 x 0.70 x ...  lung      ingest
+series/0001          0f3c...-9ad0               16 x 512 x 512 at ...              LIDC      already there
+series/scout                                                                                 left out: a localiser
+"""
+
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+from factory.dicom.identity import PatientKey
+from factory.ingest.sources import SourceCase
+from factory.ingest.tags import Tags
+from factory.lake import Lake
+from jobs.ingest.inputs import Aside, Asked, Input, gather
+from jobs.ingest.private import Private
+
+Row = tuple[str, ...]
+
+_HEAD = ("input", "case", "scan", "drawn", "would")
+_NO_KEY = "(named once there is a key)"
+
+
+def describe(source: Path, lake: Lake, asked: Asked, beside: Private) -> str:
+    """Return the table as text.
+
+    Headers are read, voxels and pixels are not: what is wrong with those is found by the ingest.
+
+    Args:
+        source: The folder.
+        lake: Case store, which need not be there.
+        asked: What the user says of the source.
+        beside: The private folder. Without a key in it DICOM cases have no names yet.
+
+    Raises:
+        FactoryError: The folder cannot be read, or holds nothing that is read here.
+    """
+    tags = beside.existing_tags()
+    # A key for this moment alone keeps series apart; what it names is not shown.
+    inputs, used = gather(source, asked, lambda: tags or Tags(PatientKey(secrets.token_bytes(32))))
+    committed = lake.committed_ids()
+    unnamed = used is not None and tags is None
+    root = os.path.abspath(source)
+    rows = [
+        *(_case_row(given, root, committed, unnamed) for given in inputs.cases),
+        *(_aside_row(one, root, "quarantine", unnamed) for one in inputs.refused),
+        *(_aside_row(one, root, "leave out", unnamed) for one in inputs.left_out),
+    ]
+    return "\n".join(_aligned([_HEAD, *sorted(rows)]))
+
+
+def _case_row(given: Input, root: str, committed: set[str], unnamed: bool) -> Row:
+    source = given.source
+    is_unnamed = unnamed and bool(source.series)
+    return (
+        _relative(given.place, root),
+        _NO_KEY if is_unnamed else source.case_id,
+        _scan(given),
+        ", ".join(_drawn(source)) or "nothing: lungs segmented",
+        "nothing: already there" if source.case_id in committed else "ingest",
+    )
+
+
+def _aside_row(one: Aside, root: str, verb: str, unnamed: bool) -> Row:
+    case_id = "" if unnamed else one.case_id
+    return _relative(one.place, root), case_id, "", "", f"{verb}: {one.message}"
+
+
+def _scan(given: Input) -> str:
+    if not given.shape or given.spacing_mm is None:
+        return "unknown: its header cannot be read"
+    shape = " x ".join(map(str, given.shape))
+    return f"{shape} at {' x '.join(f'{edge:.2f}' for edge in given.spacing_mm)} mm"
+
+
+def _drawn(source: SourceCase) -> Iterator[str]:
+    """Yield what was drawn on a scan, in the order in which it counts."""
+    named = {
+        "segmentation": int(bool(source.labels)),
+        "lung mask": len(source.lung),
+        "nodule mask": len(source.nodule),
+        "LIDC-IDRI XML": len(source.lidc_xml),
+        "SEG": len(source.seg),
+        "RTSTRUCT": len(source.rtstruct),
+        "point": len(source.points),
+    }
+    for name, num in named.items():
+        if num:
+            yield name if num == 1 else f"{num} x {name}"
+
+
+def _relative(place: str, root: str) -> str:
+    """Return a place below the source, as people see it in their folder."""
+    path = os.path.abspath(place) if os.path.sep in place else place
+    return os.path.relpath(path, root) if path.startswith(root + os.path.sep) else place
+
+
+def _aligned(rows: list[Row]) -> Iterator[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
+    for row in rows:
+        cells = (text.ljust(width) for text, width in zip(row, widths, strict=True))
+        yield "  ".join(cells).rstrip()

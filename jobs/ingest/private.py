@@ -1,0 +1,134 @@
+"""What leads from a store back to its patients: kept beside the store, never in it.
+
+CASES.private/patient-key     the key of all hashes; FACTORY_PATIENT_KEY stands above it
+CASES.private/inputs.csv      which file or folder each tag of a DICOM input stands for
+"""
+
+import csv
+import fcntl
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from factory.dicom.identity import KEY_VARIABLE, existing_key, key_of_environment, patient_key
+from factory.errors import UsageError
+from factory.ingest.tags import Tags
+from factory.storage import Storage
+
+KEY_FILE = "patient-key"
+INPUTS = "inputs.csv"
+
+_SUFFIX = ".private"
+_LOCK = ".lock"
+_COLUMNS = ("tag", "path")
+
+
+@dataclass(frozen=True, slots=True)
+class Private:
+    """The folder beside a store."""
+
+    folder: Path | None
+    """None where the store is a URL and no folder was named: nothing beside it is its owner's alone."""
+
+    @classmethod
+    def of(cls, out: str | Path, given: Path | None) -> "Private":
+        """Return the folder that was named, or the one beside a local store; nothing is made.
+
+        Raises:
+            UsageError: It lies inside the store.
+        """
+        storage = Storage(out)
+        if given is None:
+            return cls(Path(storage.url + _SUFFIX) if storage.is_local else None)
+        folder = Path(os.path.abspath(given))
+        if storage.is_local and folder.is_relative_to(storage.url):
+            raise UsageError(
+                f"--private {given}: found a folder inside the store {storage.url}; expected one outside "
+                "of it, for stores are copied and shared. Choose another folder."
+            )
+        return cls(folder)
+
+    def tags(self) -> Tags:
+        """Return names for DICOM inputs, by the environment's key or the folder's, made if need be.
+
+        Raises:
+            UsageError: There is nowhere to keep a key.
+        """
+        if self.folder:
+            _make(self.folder)
+            return Tags(patient_key(self.folder / KEY_FILE))
+        if key := key_of_environment():
+            return Tags(key)
+        raise UsageError(
+            "the source holds DICOM files, and the store is a URL: found no key for the hashes that "
+            f"stand for patients; expected one that stays with you. Set {KEY_VARIABLE}, or name a folder "
+            "of your own with --private."
+        )
+
+    def existing_tags(self) -> Tags | None:
+        """Return the same where there is a key, and make nothing."""
+        key = key_of_environment()
+        if key is None and self.folder:
+            key = existing_key(self.folder / KEY_FILE)
+        return Tags(key) if key else None
+
+    def note(self, paths: Mapping[str, str]) -> None:
+        """Add to the table of inputs which path each tag stands for; the newest path stands."""
+        if self.folder and paths:
+            _make(self.folder)
+            _note(self.folder, paths)
+
+
+def _make(folder: Path) -> None:
+    """Make the folder for its owner alone.
+
+    Raises:
+        UsageError: It is there, and others may read it.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    mode = folder.stat().st_mode & 0o777
+    if mode & 0o077:
+        raise UsageError(
+            f"private folder {folder}: found mode {mode:04o}; expected 0700, for it leads from tags to "
+            f"patients. Run: chmod 700 {folder}"
+        )
+
+
+def _note(folder: Path, paths: Mapping[str, str]) -> None:
+    with _locked(folder):
+        known = read_inputs(folder)
+        # Paths may hold bytes that are no text.
+        draft = folder / f".{INPUTS}.{os.getpid()}"
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(
+            descriptor, "w", newline="", encoding="utf-8", errors="surrogateescape"
+        ) as file:
+            writer = csv.writer(file)
+            writer.writerow(_COLUMNS)
+            writer.writerows(sorted({**known, **paths}.items()))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(draft, folder / INPUTS)
+
+
+def read_inputs(folder: Path) -> dict[str, str]:
+    """Return the path that each tag stands for; nothing where no table has been written."""
+    try:
+        with open(folder / INPUTS, newline="", encoding="utf-8", errors="surrogateescape") as file:
+            rows = list(csv.reader(file))
+    except FileNotFoundError:
+        return {}
+    return {row[0]: row[1] for row in rows[1:] if len(row) == len(_COLUMNS)}
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Let one process at a time write here: of two at once, neither loses its lines."""
+    descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,53 @@
+"""What is said of a case that failed: all of it to the people at the terminal, less to the store.
+
+Paths of DICOM files often hold names, and what a library says of a file may quote its header.
+"""
+
+import traceback
+from pathlib import Path
+
+from factory.errors import CaseError, FactoryError
+from factory.ingest.sources import SourceCase
+from jobs.quarantine import as_case_error
+
+
+def as_told(source: SourceCase, error: Exception) -> CaseError:
+    """Return an exception as people at the terminal may read it, with the exception as its cause."""
+    if not source.series or isinstance(error, FactoryError):
+        return as_case_error(source.case_id, error)
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" in {Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else ""
+    problem = CaseError(
+        source.case_id,
+        f"found {type(error).__name__}{place}; expected none. Its text may quote the header and is not "
+        "repeated. Convert the series to NIfTI, or leave it out.",
+    )
+    problem.__cause__ = error
+    return problem
+
+
+def as_public(source: SourceCase, told: CaseError) -> CaseError:
+    """Return the same without any path of a DICOM input, for the store."""
+    if not source.series:
+        return told
+    public = CaseError(source.case_id, without_paths(told.problem, files_of(source)))
+    public.__cause__ = told.__cause__ or told
+    return public
+
+
+def without_paths(text: str, files: tuple[str, ...]) -> str:
+    """Take files, their folders and their names out of a text."""
+    paths = {Path(file) for file in files}
+    folders = {folder for path in paths for folder in path.parents if len(folder.parts) > 1}
+    for place in sorted({*paths, *folders}, key=lambda path: -len(str(path))):
+        text = text.replace(str(place), "(path)")
+    for name in sorted({path.name for path in paths}, key=len, reverse=True):
+        text = text.replace(name, "(file)")
+    return text
+
+
+def files_of(source: SourceCase) -> tuple[str, ...]:
+    """Return every file that a case is made from."""
+    single = tuple(filter(None, (source.ct, source.labels)))
+    drawn = source.lung + source.nodule + source.seg + source.rtstruct + source.lidc_xml
+    return single + source.series + drawn

@@ -1,0 +1,42 @@
+"""Headers say how large a scan is, before anything is read of it."""
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support import save_nifti
+
+from factory.ingest.size import UNKNOWN, declared_size
+
+MHD = "NDims = 3\nDimSize = 64 48 30\nElementSpacing = 0.7 0.8 2.5\nElementDataFile = a.raw\n"
+
+
+def test_sizes_are_in_the_order_of_our_arrays(tmp_path: Path) -> None:
+    nifti = save_nifti(
+        tmp_path / "a.nii.gz", np.zeros((3, 4, 5), np.int16), np.diag([0.7, 0.8, 2.5, 1])
+    )
+    shape, spacing_mm = declared_size(str(nifti))
+    assert shape == (3, 4, 5)
+    assert spacing_mm == pytest.approx((2.5, 0.8, 0.7))
+    (tmp_path / "a.mhd").write_text(MHD)
+    assert declared_size(str(tmp_path / "a.mhd")) == ((30, 48, 64), (2.5, 0.8, 0.7))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("torn.nii.gz", b"\x1f\x8b"),
+        ("text.nii.gz", gzip.compress(b"no image")),
+        ("flat.mhd", MHD.replace("64 48 30", "64 48").encode()),
+        ("text.mhd", b"nothing"),
+        ("odd.mha", MHD.replace("0.7", "nan").encode()),
+        ("absent.nii", b""),
+    ],
+)
+def test_a_header_that_cannot_be_read_declares_nothing(
+    tmp_path: Path, name: str, content: bytes
+) -> None:
+    if content:
+        (tmp_path / name).write_bytes(content)
+    assert declared_size(str(tmp_path / name)) == UNKNOWN

@@ -1,0 +1,95 @@
+"""A dry run says what would happen to each input, and leaves no trace."""
+
+from pathlib import Path
+
+import pytest
+from dicom_files import write_localizer
+from dicom_scans import DicomScan, write_dicom_scan
+from support import ingest_in_process, write_scan
+from typer.testing import CliRunner
+
+from factory.dicom.identity import KEY_VARIABLE
+from factory.errors import StoreError
+from factory.ingest.prepare import IngestConfig
+from jobs.app import app
+from jobs.ingest.job import dry_run
+from jobs.ingest.private import Private
+
+CONFIG = IngestConfig(grid=16)
+SMALL = (12, 24, 32)
+
+
+@pytest.fixture(autouse=True)
+def _no_key_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(KEY_VARIABLE, raising=False)
+
+
+@pytest.fixture
+def scan(tmp_path: Path) -> DicomScan:
+    scan = write_dicom_scan(tmp_path / "scans" / "one" / "ct", 7, size=SMALL)
+    write_localizer(tmp_path / "scans" / "one" / "scout", study_uid=scan.files.study_uid)
+    write_scan(tmp_path / "scans", "plain", 1)
+    (tmp_path / "scans" / "alone_lung.nii.gz").write_bytes(b"")
+    return scan
+
+
+def lines(tmp_path: Path) -> dict[str, list[str]]:
+    """Return the cells of each line by its input."""
+    text = dry_run(tmp_path / "scans", tmp_path / "cases", CONFIG)
+    rows = [[cell for cell in line.split("  ") if cell] for line in text.splitlines()]
+    return {row[0]: [cell.strip() for cell in row[1:]] for row in rows}
+
+
+@pytest.mark.usefixtures("scan")
+def test_every_input_has_a_line_with_what_would_become_of_it(tmp_path: Path) -> None:
+    found = lines(tmp_path)
+    assert found["input"] == ["case", "scan", "drawn", "would"]
+    assert found["one/ct"] == [
+        "(named once there is a key)",
+        "12 x 24 x 32 at 25.00 x 11.25 x 11.25 mm",
+        "nothing: lungs segmented",
+        "ingest",
+    ]
+    assert found["plain_ct.nii.gz"][2:] == ["lung mask, nodule mask", "ingest"]
+    assert found["one/scout"] == ["leave out: a localiser (2 files)"]
+    assert found["alone"][-1].startswith("quarantine: found the mask ")
+    assert len(found) == 5
+
+
+@pytest.mark.usefixtures("scan")
+def test_it_writes_nothing_and_makes_no_key(tmp_path: Path) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    lines(tmp_path)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.usefixtures("scan")
+def test_with_a_key_the_names_are_those_that_cases_will_have(tmp_path: Path) -> None:
+    tags = Private.of(tmp_path / "cases", None).tags()
+    case_id, *_ = lines(tmp_path)["one/ct"]
+    assert len(case_id) == 25
+    assert tags.key.hashed("patient", "P1\0") == case_id[:16]
+
+
+@pytest.mark.usefixtures("scan")
+def test_cases_that_the_store_has_are_already_there(tmp_path: Path) -> None:
+    write_scan(tmp_path / "first", "plain", 1)
+    ingest_in_process(tmp_path / "first", tmp_path / "cases", CONFIG)
+    assert lines(tmp_path)["plain_ct.nii.gz"][-1] == "nothing: already there"
+
+
+@pytest.mark.usefixtures("scan")
+def test_a_store_of_another_grid_is_refused_before_the_work(tmp_path: Path) -> None:
+    write_scan(tmp_path / "first", "plain", 1)
+    ingest_in_process(tmp_path / "first", tmp_path / "cases", CONFIG)
+    with pytest.raises(StoreError, match=r"ingest\.grid was 16, is 32"):
+        dry_run(tmp_path / "scans", tmp_path / "cases", IngestConfig(grid=32))
+
+
+@pytest.mark.usefixtures("scan")
+def test_the_command_prints_the_table_without_ray(tmp_path: Path) -> None:
+    arguments = ["ingest", str(tmp_path / "scans"), "--out", str(tmp_path / "c"), "--dry-run"]
+    result = CliRunner().invoke(app, [*arguments, "--series", "all"])
+    assert result.exit_code == 0
+    assert result.stdout.splitlines()[0].split() == ["input", "case", "scan", "drawn", "would"]
+    assert not (tmp_path / "c").exists()

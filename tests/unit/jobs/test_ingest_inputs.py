@@ -1,0 +1,107 @@
+"""Everything that a source holds ends as a case or with a reason, and nothing tells of a patient."""
+
+from pathlib import Path
+
+import pytest
+from dicom_files import IDENTIFIERS, write_localizer
+from dicom_scans import DicomScan, write_dicom_scan
+from support import write_scan
+
+from factory.dicom.identity import PatientKey
+from factory.errors import FactoryError, UsageError
+from factory.ingest.points import NodulePoint
+from factory.ingest.tags import Tags
+from jobs.ingest.inputs import Asked, Inputs, gather
+
+SMALL = (12, 24, 32)
+POINT = NodulePoint(center_lps_mm=(0.0, 0.0, 0.0), diameter_mm=6.0)
+
+
+def found(folder: Path, **asked: object) -> Inputs:
+    inputs, _ = gather(folder, Asked(**asked), lambda: Tags(PatientKey(bytes(32))))
+    return inputs
+
+
+@pytest.fixture
+def scan(tmp_path: Path) -> DicomScan:
+    return write_dicom_scan(tmp_path / "scans" / "Doe, Jane" / "ct", 7, size=SMALL)
+
+
+@pytest.fixture
+def source(tmp_path: Path, scan: DicomScan) -> Path:
+    """A tree of DICOM and NIfTI files, some of them broken or no CT at all."""
+    folder = tmp_path / "scans"
+    write_scan(folder, "plain", 1)
+    write_localizer(folder / "Doe, Jane" / "scout", study_uid=scan.files.study_uid)
+    torn = write_dicom_scan(folder / "torn", 8, size=SMALL, tags={"PixelSpacing": None})
+    assert len(torn.files.paths) == SMALL[0]
+    (folder / "report.dcm").write_bytes(b"\0" * 128 + b"DICM" + b"\xff" * 60)
+    (folder / "Doe.xml").write_text("<a><b></a>")
+    (folder / "readme.txt").write_text("no scan")
+    (folder / "alone_lung.nii.gz").write_bytes(b"")
+    (folder / "some_organ.nii.gz").write_bytes(b"")
+    return folder
+
+
+def test_dicom_and_nifti_of_one_tree_are_found_together(source: Path, scan: DicomScan) -> None:
+    inputs = found(source)
+    series, image = inputs.cases
+    assert (series.place, series.shape) == (str(scan.files.paths[0].parent), SMALL)
+    assert series.spacing_mm == pytest.approx(scan.drawn.spacing_mm, rel=1e-4)
+    assert (image.source.case_id, image.shape) == ("plain", (30, 48, 64))
+    assert image.num_voxels == 30 * 48 * 64
+    assert {one.reason for one in inputs.left_out} == {
+        "a localiser",
+        "matches no layout",
+        "XML that cannot be read",
+    }
+    refused = {Path(one.place).name: one.reason for one in inputs.refused}
+    assert set(refused) == {"report.dcm", "torn", "alone"}
+    assert refused["torn"] == "found no usable PixelSpacing"
+    assert refused["alone"] == f"found the mask {source}/alone_lung.nii.gz but no CT"
+
+
+def test_what_the_store_is_told_of_dicom_inputs_has_no_path_and_no_identifier(
+    source: Path, scan: DicomScan
+) -> None:
+    inputs = found(source)
+    told = [*inputs.refused, *inputs.left_out]
+    of_dicom = [one for one in told if one.file.startswith("file-")]
+    assert len(of_dicom) == 5
+    text = "\n".join(f"{one.file} {one.case_id} {one.reason} {one.message}" for one in of_dicom)
+    for identifier in (*IDENTIFIERS, "P1", scan.files.series_uid, scan.files.study_uid, "/"):
+        assert identifier not in text
+    assert {inputs.paths[one.file] for one in of_dicom} == {one.place for one in of_dicom}
+
+
+def test_points_go_to_series_by_uid_and_to_files_by_name(source: Path, scan: DicomScan) -> None:
+    points = {scan.files.series_uid: [POINT], "plain": [POINT, POINT], "other": [POINT]}
+    inputs = found(source, points=points)
+    assert [len(given.source.points) for given in inputs.cases] == [1, 2]
+    assert inputs.unmatched_points == 1
+
+
+def test_a_tree_of_localisers_alone_is_told_of_and_is_no_error_of_its_own(tmp_path: Path) -> None:
+    write_localizer(tmp_path / "scout")
+    inputs = found(tmp_path)
+    assert inputs.cases == []
+    assert [one.message for one in inputs.left_out] == ["a localiser (2 files)"]
+
+
+def test_a_source_without_a_scan_says_what_is_read(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("x")
+    with pytest.raises(
+        FactoryError, match=r"source .*: found no scan; expected DICOM CT series, or N"
+    ):
+        found(tmp_path)
+
+
+def test_a_rule_that_is_none_is_refused_where_there_is_no_series_too(tmp_path: Path) -> None:
+    write_scan(tmp_path, "a", 1)
+    with pytest.raises(UsageError, match=r"--series, .* expected thinnest, most-slices, all or"):
+        found(tmp_path, rule="thickest")
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FactoryError, match=r"source .*absent: found No such file or directory"):
+        found(tmp_path / "absent")
