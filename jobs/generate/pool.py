@@ -1,6 +1,6 @@
 """The pool of sampler actors, and the items that stream through it.
 
-waves of items --from_items, a row a block--> ActorPool[Sampler] --iter_rows--> small rows, as they end
+waves of items --from_items, few rows a block--> ActorPool[Sampler] --iter_rows--> small rows, as they end
 """
 
 import json
@@ -19,6 +19,10 @@ from jobs.generate.volume_sampler import SamplerSettings
 
 WAVE = 10_000
 """Items that Ray holds at once: its queue, and the driver's memory, end there."""
+
+_BLOCKS = 2_500
+"""Of a wave, at most: each costs the driver memory. A smaller run has a block for each item, so that
+its last ones are shared out evenly."""
 
 _CALLS_AT_ONCE = 2
 """Of an actor: one item is on the device while another is read or written."""
@@ -56,16 +60,18 @@ def stream(
     context.max_consecutive_actor_init_deaths = 5
     # A volume may take hours on a CPU, so a silent half hour is no sign of a hang.
     context.execution_no_progress_timeout_s = -1
-    items = [{"item": json.dumps(content)} for content in contents(todo, store)]
-    # One row a block: a crash then costs one item.
-    dataset = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
+    rows = [{"item": json.dumps(content)} for content in contents(todo, store)]
+    # Of a block whose actor died, what is committed is not drawn again.
+    dataset = ray.data.from_items(rows, override_num_blocks=min(len(rows), _BLOCKS))
+    del rows
+    drawn = dataset.map_batches(
         Sampler,
         batch_size=1,
         fn_constructor_args=(settings,),
         # How many tasks wait at an actor is left to Ray: with fewer the pool would never grow.
         compute=ray.data.ActorPoolStrategy(
-            min_size=min(pool.min_size, len(items)),
-            max_size=min(pool.max_size, len(items)),
+            min_size=min(pool.min_size, len(todo)),
+            max_size=min(pool.max_size, len(todo)),
             max_concurrent_calls_per_actor=_CALLS_AT_ONCE,
             enable_true_multi_threading=True,
         ),
@@ -73,7 +79,7 @@ def stream(
         num_gpus=pool.num_gpus,
     )
     try:
-        yield from dataset.iter_rows()
+        yield from drawn.iter_rows()
     except RayError as error:
         reason = told_by(error)
         raise ClusterError(

@@ -20,7 +20,7 @@ from jobs.quarantine import publish_quarantine
 from manifests.read import mix_of
 from manifests.write import manifest_table, write_manifest
 
-_ROWS_AT_ONCE = 2_000
+_ROWS_AT_ONCE = 500
 """Rows take ten times the memory before they are columns."""
 
 _TRIES = 3
