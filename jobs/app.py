@@ -9,8 +9,10 @@ from typer.core import TyperGroup
 from factory.errors import FactoryError
 from jobs import import_weights, mix, status, verify
 from jobs.demo import command as demo
+from jobs.evaluate import command as evaluate
 from jobs.generate import command as generate
 from jobs.ingest import command as ingest
+from jobs.layouts import command as layouts
 from jobs.train import command as train
 from manifests.errors import ManifestError
 from models.errors import CheckpointError
@@ -81,10 +83,12 @@ def root(
 
 
 app.command("ingest")(ingest.command)
+app.command("layouts")(layouts.command)
 app.command("train")(train.command)
 app.command("generate")(generate.command)
 app.command("mix")(mix.command)
 app.command("status")(status.command)
 app.command("verify")(verify.command)
+app.command("evaluate")(evaluate.command)
 app.command("demo")(demo.command)
 app.command("import-weights")(import_weights.command)

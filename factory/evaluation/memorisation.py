@@ -4,6 +4,7 @@ synthetic -> nearest training, nearest held-out     shares that lie closer to tr
 real      -> nearest synthetic                      who would guess from it what was trained on
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,7 @@ _ROWS = 256
 _DRAWN_AT_MOST = 2000
 
 Features = NDArray[np.floating]
+Names = Sequence[str]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,22 +26,26 @@ class Neighbours:
     """The nearest of a set, for each of some vectors."""
 
     index: NDArray[np.intp]
-    """(n,) which one."""
+    """(n,) which one; of no meaning where the distance is infinite."""
 
     distance: NDArray[np.float64]
-    """(n,) Euclidean."""
+    """(n,) Euclidean; infinite where all references are of the query's own name."""
 
     ratio: NDArray[np.float64]
     """(n,) over the distance to the second nearest: near 0 for a copy, near 1 in a crowd. NaN
     where there is no second one, or it is a copy too."""
 
 
-def nearest(queries: Features, references: Features) -> Neighbours:
+def nearest(
+    queries: Features, references: Features, *, apart: tuple[Names, Names] | None = None
+) -> Neighbours:
     """Return the nearest reference of each query.
 
     Args:
         queries: (n, d).
         references: (m, d), one or more.
+        apart: Names of the queries and of the references: those of one name are not compared, as
+            a volume and the patient that it was drawn into.
 
     Raises:
         ValueError: There is no reference, or the two are of other features.
@@ -51,18 +57,25 @@ def nearest(queries: Features, references: Features) -> Neighbours:
         )
     index, first, second = [], [], []
     for start in range(0, len(queries), _ROWS):
-        distances = cdist(queries[start : start + _ROWS], references)
+        rows = slice(start, start + _ROWS)
+        distances = _distances(queries[rows], references, apart and (apart[0][rows], apart[1]))
         index.append(distances.argmin(axis=1))
         ordered = np.partition(distances, min(1, len(references) - 1), axis=1)
         first.append(ordered[:, 0])
         second.append(ordered[:, 1] if len(references) > 1 else np.zeros(len(ordered)))
     distance, beyond = np.concatenate(first), np.concatenate(second)
-    ratio = np.divide(distance, beyond, out=np.full_like(distance, np.nan), where=beyond > 0)
+    has_second = (beyond > 0) & np.isfinite(beyond)
+    ratio = np.divide(distance, beyond, out=np.full_like(distance, np.nan), where=has_second)
     return Neighbours(np.concatenate(index), distance, ratio)
 
 
 def share_closer_to_training(
-    synthetic: Features, training: Features, held_out: Features, *, seed: int = 0
+    synthetic: Features,
+    training: Features,
+    held_out: Features,
+    *,
+    apart: tuple[Names, Names] | None = None,
+    seed: int = 0,
 ) -> Interval:
     """Return the share of synthetic volumes whose nearest real one is a training one (DCR share).
 
@@ -73,6 +86,8 @@ def share_closer_to_training(
         synthetic: (n, d), one or more.
         training: (m, d) of what the generator was trained on, one or more.
         held_out: (k, d) of what it was not, one or more.
+        apart: Names of the synthetic and of the training volumes: those of one name are not
+            compared.
         seed: Of the draw.
 
     Returns:
@@ -90,9 +105,11 @@ def share_closer_to_training(
         )
     rng = np.random.default_rng(seed)
     count = min(len(training), len(held_out), _DRAWN_AT_MOST)
-    drawn = [side[rng.permutation(len(side))[:count]] for side in (training, held_out)]
-    queries = synthetic[rng.permutation(len(synthetic))[:_DRAWN_AT_MOST]]
-    ours, others = (cdist(queries, side) for side in drawn)
+    inside, outside = (rng.permutation(len(side))[:count] for side in (training, held_out))
+    asked = rng.permutation(len(synthetic))[:_DRAWN_AT_MOST]
+    queries = synthetic[asked]
+    names = apart and ([apart[0][i] for i in asked], [apart[1][i] for i in inside])
+    ours, others = _distances(queries, training[inside], names), cdist(queries, held_out[outside])
     share = _share_closer(ours.min(axis=1), others.min(axis=1))
     eased = (share * len(queries) + 2.0) / (len(queries) + 4.0)
     variance = eased * (1.0 - eased) / (len(queries) + 4.0)
@@ -129,6 +146,15 @@ def membership_auc(training_distances: Features, held_out_distances: Features) -
     variance += (num_in - 1) * (both_in - area**2) + (num_out - 1) * (both_out - area**2)
     half = 1.96 * float(np.sqrt(max(variance, 0.0) / (num_in * num_out)))
     return Interval(area, max(area - half, 0.0), min(area + half, 1.0))
+
+
+def _distances(
+    queries: Features, references: Features, apart: tuple[Names, Names] | None
+) -> NDArray[np.float64]:
+    distances: NDArray[np.float64] = cdist(queries, references)
+    if apart:
+        distances[np.asarray(apart[0])[:, None] == np.asarray(apart[1])[None]] = np.inf
+    return distances
 
 
 def _share_closer(ours: NDArray[np.float64], others: NDArray[np.float64]) -> float:

@@ -1,0 +1,1 @@
+"""`factory evaluate`: how good a synthetic set is, and whether it copies."""

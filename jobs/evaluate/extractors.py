@@ -1,0 +1,125 @@
+"""What makes features of a volume: the fixed network, or MedicalNet's where its weights are given."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from factory.digests import sha256_of_file
+from factory.errors import UsageError
+from models.features import FixedExtractor
+
+_DIGITS = 8
+_DILATIONS = {"layer3": 2, "layer4": 4}
+"""MedicalNet's: its last two stages widen their filters where a ResNet halves the grid."""
+
+INSTALL = "Install it: pip install 'ct-factory[evaluate]'"
+
+
+@dataclass(frozen=True, slots=True)
+class Extractor:
+    """A network, and what its features are named after."""
+
+    network: nn.Module
+    name: str
+    """What tables call it, with digits of its digest."""
+    digest: str
+    """SHA-256: of the file of weights, or of the weights that were drawn."""
+    is_published: bool
+    """Whether figures of it are on the scale of published tables, where volumes are too."""
+
+    def __call__(self, units: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the (F,) float32 features of a (z, y, x) volume in [-1, 1]."""
+        device = next(self.network.parameters()).device
+        with torch.inference_mode():
+            found = self.network(torch.from_numpy(units)[None, None].to(device))
+        return np.asarray(found[0].float().cpu().numpy(), np.float32)
+
+
+def open_extractor(weights: Path | None, device: str) -> Extractor:
+    """Return the extractor that is asked for.
+
+    Args:
+        weights: `resnet_50.pth` of MedicalNet; None takes the fixed network.
+        device: `cpu` or `cuda`.
+
+    Raises:
+        UsageError: The weights cannot be read, are of another network, or MONAI is not installed.
+    """
+    if weights is None:
+        fixed = FixedExtractor()
+        return Extractor(fixed.to(device), fixed.name, fixed.digest, is_published=False)
+    digest = sha256_of_file(weights)
+    network = medicalnet(_state(weights), where=str(weights)).to(device)
+    return Extractor(network, f"medicalnet-resnet50-{digest[:_DIGITS]}", digest, is_published=True)
+
+
+def medicalnet(state: dict[str, Tensor], *, where: str) -> nn.Module:
+    """Return MedicalNet's 3-D ResNet-50, as HA-GAN takes features from it.
+
+    Chen, Ma and Zheng (arXiv 1904.00625): shortcuts of type B, a first convolution of stride 2, and
+    dilation 2 and 4 instead of stride in the last two stages, so that a feature is 8 voxels wide;
+    the mean over the grid gives 2,048 of them.
+
+    Args:
+        state: Weights by their published names, without `module.`.
+        where: Names them in messages.
+
+    Raises:
+        UsageError: They are of another network, or MONAI is not installed.
+    """
+    try:
+        from monai.networks.nets.resnet import resnet50
+    except ImportError as error:
+        raise UsageError(
+            f"--weights {where}: found no MONAI, whose network they are for; expected it. {INSTALL}."
+        ) from error
+    network: nn.Module = resnet50(
+        spatial_dims=3,
+        n_input_channels=1,
+        conv1_t_stride=2,
+        shortcut_type="B",
+        bias_downsample=False,
+        feed_forward=False,
+    )
+    for stage, dilation in _DILATIONS.items():
+        _dilate(network.get_submodule(stage), dilation)
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise _not_medicalnet(where, str(error).splitlines()[-1].strip()) from error
+    return network.eval().requires_grad_(False)
+
+
+def _dilate(stage: nn.Module, dilation: int) -> None:
+    for module in stage.modules():
+        if isinstance(module, nn.Conv3d):
+            module.stride = (1, 1, 1)
+            if module.kernel_size == (3, 3, 3):
+                module.padding = module.dilation = (dilation,) * 3
+
+
+def _state(weights: Path) -> dict[str, Tensor]:
+    try:
+        content: Any = torch.load(weights, map_location="cpu", weights_only=True)
+    except Exception as error:
+        # What torch raises for a file that is none of its own depends on the bytes.
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise _not_medicalnet(str(weights), reason) from error
+    state = content.get("state_dict", content) if isinstance(content, dict) else None
+    if not isinstance(state, dict) or not all(isinstance(one, Tensor) for one in state.values()):
+        raise _not_medicalnet(str(weights), f"a {type(content).__name__} without weights")
+    named = {str(name).removeprefix("module."): weight for name, weight in state.items()}
+    # A head for segmentation, which features do without.
+    return {name: weight for name, weight in named.items() if not name.startswith("conv_seg.")}
+
+
+def _not_medicalnet(where: str, found: str) -> UsageError:
+    return UsageError(
+        f"--weights {where}: found {found}; expected resnet_50.pth of MedicalNet. Give that file, or leave "
+        "--weights away for the fixed extractor."
+    )
