@@ -8,12 +8,17 @@ def differences(found: Mapping[str, Any], asked: Mapping[str, Any], prefix: str 
     """Return each setting that differs, as "train.seed was 0, is 1"; nested tables by their path."""
     texts = []
     for key in sorted(found.keys() | asked.keys()):
-        was, now = found.get(key), asked.get(key)
+        was, now = (_as_read(side.get(key)) for side in (found, asked))
         if isinstance(was, Mapping) and isinstance(now, Mapping):
             texts += differences(was, now, f"{prefix}{key}.")
         elif was != now:
             texts.append(f"{prefix}{key} was {_text(was)}, is {_text(now)}")
     return texts
+
+
+def _as_read(value: Any) -> Any:
+    """Return what a JSON file makes of a value: it knows no tuples."""
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _text(value: Any) -> str:

@@ -6,6 +6,7 @@ publish    plan ⟕ commits ⟕ quarantine --> manifest.parquet, quarantine.parq
 """
 
 import uuid
+from dataclasses import replace
 from pathlib import Path
 
 from factory.errors import UsageError
@@ -110,19 +111,23 @@ def generate(
                 num_gpus=num_gpus_per_actor,
             )
             write_claim(lake, claim, items)
+            _tell_of_layouts(lake, given, len(rows), run_id)
             say(f"generate: {pool}")
             counts = {"planned": len(items), "todo": len(todo), "quarantined": num_given_up}
             with tally(lake, run_id=settings.run_id, **counts) as counted:
                 run_pool(settings, todo, store, pool, counted)
     else:
         write_claim(lake, claim, items)
-    if given:
         _tell_of_layouts(lake, given, len(rows), run_id)
-    return publish(lake, lambda: keep_plan(lake, claim, items), store)
+    result = publish(lake, lambda: keep_plan(lake, claim, items), store)
+    num_refused = len(given.refused) if given else 0
+    return replace(result, num_quarantined=result.num_quarantined + num_refused)
 
 
-def _tell_of_layouts(lake: Lake, given: GivenLayouts, num_donors: int, run_id: str) -> None:
+def _tell_of_layouts(lake: Lake, given: GivenLayouts | None, num_donors: int, run_id: str) -> None:
     """Record the layouts that were refused, and say what else is not drawn after."""
+    if given is None:
+        return
     quarantined = lake.quarantined_ids()
     found = {f"{case}.{one.made_id}" for case, all_ in given.by_case.items() for one in all_}
     lake.release(quarantined & found)

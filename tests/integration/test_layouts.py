@@ -186,9 +186,12 @@ def test_refused_layouts_and_unknown_files_are_recorded_and_told(
     for row in (first, second):
         (folder / row["file"]).write_bytes(b"torn")
     shutil.copy(folder / first["file"], folder / "c1" / "mine.nii.gz")
-    run(cases, model, tmp_path / "lake", folder, 2)
+    result = run(cases, model, tmp_path / "lake", folder, 2)
     told = capsys.readouterr().err
     assert told.count("refused: case c0:") == 2
+    # Before the first volume is drawn: there is time to mend them.
+    assert told.rindex("refused:") < told.index("sampler actor")
+    assert result.num_quarantined == 2
     assert "mine.nii.gz was left out: it is none of the layouts" in told
     assert "warning: 1 of 3 training cases have no layout, and are not drawn" in told
     table = read_table(tmp_path / "lake" / "quarantine.parquet", QUARANTINE_SCHEMA).to_pylist()
