@@ -14,6 +14,12 @@ from scipy import ndimage
 
 from factory.axes import Triple, affine_from_zyx, spacing_zyx
 
+VOXEL_MM = (0.05, 50.0)
+"""A voxel of a chest CT is no smaller and no larger; metres or microns are another unit."""
+
+MAX_VOXELS = 2**30
+"""1024 slices of 1024 x 1024; full chests at half a millimetre have fewer."""
+
 
 @dataclass(frozen=True, slots=True)
 class ModelGrid:

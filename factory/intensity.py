@@ -9,6 +9,12 @@ from numpy.typing import NDArray
 HU_MIN, HU_MAX = -1024, 3071
 """Range of a CT's HU as scanners store them (12 bits); `Case.ct` is clipped to it."""
 
+AIR_AT_MOST_HU = -500
+"""Every thorax has air; a CT whose darkest voxel is brighter is not in HU."""
+
+METAL_AT_LEAST_HU = 70_000
+"""Sixteen bits; whatever lies above is no HU."""
+
 _Bound = float | NDArray[np.float32]
 
 

@@ -76,7 +76,11 @@ _IDENTITY = [
     _field("patient_id", _TEXT, "Patient; the donor's for a synthetic volume"),
     _field("case_id", _TEXT, "Case; the donor's for a synthetic volume"),
     _field("layout_id", _TEXT, "Layout that was drawn after; null where there is none", null=True),
-    _field("layout_origin", _TEXT, "annotated (by a reader), placed, rule, edited or none"),
+    _field(
+        "layout_origin",
+        _TEXT,
+        "annotated (by a reader, as outlines or points), placed, rule, edited or none",
+    ),
     _field("image_uri", _TEXT, "Volume, relative to the manifest's folder, or absolute"),
     _field("layout_uri", _TEXT, "Layout, like image_uri; null where there is none", null=True),
 ]
@@ -159,7 +163,11 @@ PLAN_SCHEMA = pa.schema(
         _field("seed_index", _INT, "Which draw from this donor and layout, from 0"),
         _field("seed", _LONG, "Seed of all noise in the volume"),
         _field("layout_id", _TEXT, "Layout to draw after; null where there is none", null=True),
-        _field("layout_origin", _TEXT, "annotated (by a reader), placed, rule, edited or none"),
+        _field(
+            "layout_origin",
+            _TEXT,
+            "annotated (by a reader, as outlines or points), placed, rule, edited or none",
+        ),
     ]
 )
 """One row per volume that a run is to draw."""

@@ -105,12 +105,13 @@ def ingest_in_process(scans: Path, path: Path, config: "IngestConfig") -> Path:
     from factory.ingest.sources import find_cases
     from factory.lake import Lake
     from jobs.ingest import job, task
+    from jobs.ingest.publish import publish
 
     lake = Lake(path)
     split = job._claim(lake, config, None)
     for case in find_cases(scans, None).cases:
         assert task.ingest_case(case, lake.url, config, "made").problem == ""
-    job._publish(lake, split)
+    publish(lake, split)
     return path
 
 

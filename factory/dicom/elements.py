@@ -1,6 +1,7 @@
 """Read chosen elements of one DICOM file, whatever bytes it has.
 
-It ends with the elements or with a `DicomError`; memory stays below the size of the file.
+It ends with the elements or with a `DicomError`; memory stays below the size of the file, or the
+70 MiB that the parts of a header may take.
 """
 
 import os
@@ -10,7 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -28,6 +29,17 @@ from factory.errors import FactoryError
 
 _FILE_BYTES_AT_MOST = 2**30
 """What one element of undefined length could fill the memory with."""
+
+_PARTS_AT_MOST = 100_000
+"""Elements and sequence items that are parsed of one file; each takes half a kilobyte."""
+
+_VALUE_BYTES_AT_MOST = 2 * 2**20
+"""Of one element that is no pixel data; a sequence can have an item every eight bytes."""
+
+_FIRST_PIXEL_GROUP = 0x7FE0
+_PART_BYTES = 8
+_ITEM_TAGS = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")
+"""Little and big endian."""
 
 _PREAMBLE_BYTES = 128
 _FIRST_GROUPS = (b"\x02\x00", b"\x08\x00")
@@ -80,6 +92,11 @@ def _start(path: Path) -> bytes:
         return file.read(_PREAMBLE_BYTES + 4)
 
 
+def count_items(content: bytes) -> int:
+    """Return how many sequence items the bytes of a data set can have, in either byte order."""
+    return sum(content.count(tag) for tag in _ITEM_TAGS)
+
+
 def read_elements(
     path: Path,
     tags: Sequence[int],
@@ -96,15 +113,16 @@ def read_elements(
         The elements, and the transfer syntax.
 
     Raises:
-        DicomError: It cannot be read as DICOM.
+        DicomError: It cannot be read as DICOM, or has more elements than its kind ever has.
     """
     try:
-        with quiet_pydicom(), open(path, "rb") as file:
-            if (size := os.fstat(file.fileno()).st_size) > _FILE_BYTES_AT_MOST:
+        with quiet_pydicom(), open(path, "rb") as opened:
+            if (size := os.fstat(opened.fileno()).st_size) > _FILE_BYTES_AT_MOST:
                 raise DicomError(
                     f"found {size} bytes in one file; expected at most {_FILE_BYTES_AT_MOST}. "
                     "Store one slice in each file"
                 )
+            file = cast(BinaryIO, _Counted(opened))
             meta, syntax = _read_meta(file)
             data = read_dataset(
                 file,
@@ -113,11 +131,14 @@ def read_elements(
                 stop_when=stop_when,
                 specific_tags=list(tags),
             )
+            _check_values(data)
             data.file_meta = meta
     except DicomError:
         raise
     except Exception as error:  # pydicom has no error of its own for most of what bytes can be
-        raise unreadable(error) from None
+        # It wraps what it meets at an item.
+        refused = error.__context__
+        raise refused if isinstance(refused, DicomError) else unreadable(error) from None
     return data, syntax
 
 
@@ -131,6 +152,44 @@ def quiet_pydicom() -> Iterator[None]:
             yield
     finally:
         pydicom.config.logger.disabled = silent
+
+
+class _Counted:
+    """A file that can be read up to so many elements and items.
+
+    pydicom makes objects of every sequence of undefined length, whether or not it was asked for.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._num_parts = 0
+        self.seek, self.tell = file.seek, file.tell
+
+    def read(self, num_bytes: int = -1) -> bytes:
+        if num_bytes == _PART_BYTES:
+            self._num_parts += 1
+            if self._num_parts > _PARTS_AT_MOST:
+                raise _too_much(f"more than {_PARTS_AT_MOST} elements and sequence items")
+        return self._file.read(num_bytes)
+
+
+def _check_values(data: Dataset) -> None:
+    """Refuse values that would become far larger when they are converted."""
+    for element in data.values():
+        value = element.value
+        if element.tag >> 16 >= _FIRST_PIXEL_GROUP or not isinstance(value, bytes):
+            continue
+        if len(value) > _VALUE_BYTES_AT_MOST:
+            raise _too_much(f"a value of {len(value)} bytes")
+        if (num_items := count_items(value)) > _PARTS_AT_MOST:
+            raise _too_much(f"a sequence of {num_items} items")
+
+
+def _too_much(found: str) -> DicomError:
+    return DicomError(
+        f"found {found} beside the pixels; expected at most {_PARTS_AT_MOST} elements, of up to "
+        f"{_VALUE_BYTES_AT_MOST >> 20} MiB. Export it again without private elements"
+    )
 
 
 def _read_meta(file: BinaryIO) -> tuple[FileMetaDataset, UID]:

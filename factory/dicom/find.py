@@ -10,13 +10,16 @@ from factory.dicom.series import CtSeries, LeftOut, SeriesFindings
 from factory.dicom.sorting import sort_headers
 from factory.errors import FactoryError
 
+_DICOM_SUFFIXES = (".dcm", ".ima")
+_NO_DICOM = "named as DICOM and is none; expected a whole DICOM file. Copy or export it again"
+
 
 def find_series(source: Path) -> SeriesFindings:
     """Find the CT series below a folder, and what was drawn on them.
 
     Args:
         source: Searched to any depth; hidden files and folders are left out, and so are files
-            that are no DICOM.
+            that are no DICOM, in silence where they are not named as such.
 
     Raises:
         FactoryError: The folder cannot be read.
@@ -46,7 +49,7 @@ def series_of(paths: Iterable[Path]) -> CtSeries:
 def _headers(source: Path, left_out: list[LeftOut]) -> Iterator[Header]:
     for path in _files(source, left_out):
         try:
-            if has_mark(path):
+            if is_marked := has_mark(path):
                 header = _read(path, left_out)
             elif may_be_unmarked(path):
                 # Without the mark it is DICOM only once it says what it holds.
@@ -54,6 +57,8 @@ def _headers(source: Path, left_out: list[LeftOut]) -> Iterator[Header]:
                 header = header if header and (header.modality or header.sop_class_uid) else None
             else:
                 header = None
+            if header is None and not is_marked and path.suffix.lower() in _DICOM_SUFFIXES:
+                left_out.append(LeftOut(reason=_NO_DICOM, paths=(path,), broken=True))
         except OSError as error:
             left_out.append(LeftOut(reason=_refused(error), paths=(path,), broken=True))
             continue

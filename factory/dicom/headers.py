@@ -13,6 +13,8 @@ from pydicom.tag import BaseTag
 from factory.dicom.elements import quiet_pydicom, read_elements, tags_of, unreadable
 
 _PIXEL_DATA = 0x7FE00010
+_CONTENTS = tags_of("ROIContourSequence", "PerFrameFunctionalGroupsSequence")
+"""What structure sets and segmentations are full of; nothing that sorts them comes after."""
 
 _TAGS = tags_of(
     "ImageType",
@@ -95,17 +97,18 @@ def read_header(path: Path) -> Header:
 
 
 class _PixelData:
-    """Stops a reader before the pixels, and notes how many bytes they have."""
+    """Stops a reader before pixels and contours, and notes how many bytes the pixels have."""
 
     num_bytes = 0
 
     def __call__(self, tag: BaseTag, vr: str | None, length: int) -> bool:
         # Shifted first: comparing two tags of pydicom is slow, and this runs for every element.
-        if tag >> 16 < _PIXEL_DATA >> 16:
+        if tag >> 16 < _CONTENTS[0] >> 16:
             return False
-        if tag == _PIXEL_DATA:
+        number = int(tag)
+        if number == _PIXEL_DATA:
             self.num_bytes = -1 if length == 0xFFFFFFFF else length
-        return bool(tag >= _PIXEL_DATA)
+        return number >= _PIXEL_DATA or number in _CONTENTS
 
 
 def _header(path: Path, data: Dataset, transfer_syntax: str, pixel_bytes: int) -> Header:

@@ -64,6 +64,11 @@ class PatientKey:
     def __repr__(self) -> str:
         return "PatientKey(...)"
 
+    @property
+    def check(self) -> str:
+        """Hash of what is no identifier: tells whether two keys are one, and no more."""
+        return self.hashed("store", "")
+
     def hashed(self, kind: str, value: str) -> str:
         """Return 16 hex digits that stand for an identifier.
 

@@ -4,15 +4,13 @@ import re
 
 from factory.dicom.headers import Header
 from factory.dicom.order import Plane
+from factory.geometry import VOXEL_MM
 
 OFF_AXIAL_DEGREES = 30.0
 """Gantries tilt no further; beyond it lie scouts, and coronal or sagittal reformats."""
 
 _POSITION_MM = 1e5
 """Nothing in a scanner is further from its centre."""
-
-_VOXEL_MM = (0.05, 50.0)
-"""A pixel of a chest CT is no smaller and no larger; another unit is."""
 
 _CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
@@ -88,7 +86,7 @@ def _geometry_problem(header: Header) -> str:
         return "found no usable ImagePositionPatient; expected three numbers in mm"
     if Plane.of(header.orientation) is None:
         return "found no usable ImageOrientationPatient; expected two unit vectors at a right angle"
-    low, high = _VOXEL_MM
+    low, high = VOXEL_MM
     if len(header.pixel_spacing) != 2 or not all(low <= mm <= high for mm in header.pixel_spacing):
         return f"found no usable PixelSpacing; expected two numbers from {low:g} to {high:g} mm"
     return ""

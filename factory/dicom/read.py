@@ -19,15 +19,8 @@ from factory.dicom.series import CtSeries
 from factory.dicom.stack import Stack
 from factory.dicom.tilt import Upright
 from factory.errors import CaseError
-
-_VOXELS_AT_MOST = 2**31
-"""2048 slices of 1024 x 1024, 4 GiB."""
-
-_AIR_AT_MOST_HU = -500
-"""Every thorax has air; a CT whose darkest voxel is brighter is not in HU."""
-
-_METAL_AT_LEAST_HU = 70_000
-"""Sixteen bits; whatever lies above is no HU."""
+from factory.geometry import MAX_VOXELS
+from factory.intensity import AIR_AT_MOST_HU, METAL_AT_LEAST_HU
 
 
 def read_stack(case_id: str, series: CtSeries) -> Stack:
@@ -94,9 +87,9 @@ def _check_size(
     upright = Upright.of(affine, shape).shape
     num_pixels = shape[1] * shape[2]
     num_voxels = max(np.prod(size, dtype=object) for size in (shape, upright))
-    if num_pixels > PIXELS_AT_MOST or num_voxels > _VOXELS_AT_MOST:
+    if num_pixels > PIXELS_AT_MOST or num_voxels > MAX_VOXELS:
         raise DicomError(
-            f"the slices declare {' x '.join(map(str, upright))} voxels; expected at most {_VOXELS_AT_MOST}, "
+            f"the slices declare {' x '.join(map(str, upright))} voxels; expected at most {MAX_VOXELS}, "
             f"and {PIXELS_AT_MOST} a slice. Export the series as the scanner reconstructed it"
         )
     for header in firsts:
@@ -166,7 +159,7 @@ def _named(header: Header) -> str:
 
 def _check_hu(low: float, high: float) -> None:
     # Padding alone leaves both at infinity.
-    if not (low <= _AIR_AT_MOST_HU and high <= _METAL_AT_LEAST_HU):
+    if not (low <= AIR_AT_MOST_HU and high <= METAL_AT_LEAST_HU):
         raise DicomError(
             f"slices have values from {low:g} to {high:g}; expected HU, with air near -1000. Export the "
             "original slices with their rescale slope and intercept"

@@ -1,9 +1,13 @@
 """What a header may declare of a scan, before memory is taken for it."""
 
-from factory.errors import CaseError
+import gzip
+import struct
 
-MAX_VOXELS = 2**30
-"""1024 slices of 1024 x 1024; full chests at half a millimetre have fewer."""
+from factory.errors import CaseError
+from factory.geometry import MAX_VOXELS
+
+MAX_OFFSET = 16 * 2**20
+"""Header extensions, which lie before the voxels; more is no header."""
 
 _MOST_THAT_DEFLATE_SAVES = 1032
 
@@ -38,3 +42,31 @@ def check_size(
             f"{path} declares {num_bytes} bytes of voxels and has {stored_bytes} bytes that cannot "
             "unpack to as many; expected a whole file. Copy or convert it again.",
         )
+
+
+def check_offset(case_id: str, path: str) -> None:
+    """Refuse a header that sends its reader far into the file, which may unpack to any size.
+
+    Args:
+        case_id: For messages.
+        path: NIfTI file.
+
+    Raises:
+        CaseError: Its voxels lie beyond every header.
+        OSError: The file cannot be opened, or unpacked.
+    """
+    with gzip.open(path) if path.endswith(".gz") else open(path, "rb") as file:
+        header = file.read(176)
+    for order in "<>":
+        if header[:4] == struct.pack(f"{order}i", 348):
+            (offset,) = struct.unpack_from(f"{order}f", header, 108)
+        elif header[:4] == struct.pack(f"{order}i", 540):
+            (offset,) = struct.unpack_from(f"{order}q", header, 168)
+        else:
+            continue
+        if not 0 <= offset <= MAX_OFFSET:
+            raise CaseError(
+                case_id,
+                f"{path} has its voxels at byte {offset:g}; expected them after a header of up to "
+                f"{MAX_OFFSET >> 20} MiB. Convert from DICOM again.",
+            )

@@ -17,7 +17,10 @@ from factory.ingest.sources import DrawnMasks, SourceCase
 from factory.ingest.tags import Tags
 from factory.lidc.parse import CT_MESSAGE, RADIOGRAPH_MESSAGE, read_lidc_header
 
-_NO_CASE = "of a series that is no case here"
+NO_CASE = "of a series that is no case here"
+"""What is said of a file of readers whose series was not chosen, or is not there."""
+
+_MANY_CASES = "that names the UID of several series; expected a UID for each series"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,7 +80,7 @@ def dicom_cases(
         UsageError: The rule is none.
     """
     choice = choose_series(findings.series, rule)
-    drawn = _Drawn.of(choice.chosen)
+    drawn = _Drawn.of(choice.chosen, tags)
     rest = [_no_case(left, tags) for left in (*findings.left_out, *choice.left_out)]
     rest += drawn.take_annotations(findings.annotations)
     rest += drawn.take_xml(xml_files)
@@ -90,7 +93,10 @@ def dicom_cases(
 
 
 def find_xml(source: Path) -> Iterator[Path]:
-    """Yield the XML files below a folder, without those that are hidden."""
+    """Yield the XML files below a folder, without those that are hidden.
+
+    Names that are not text are left out too: `find_series` tells of them.
+    """
     visited = set()
     for folder, folders, names in os.walk(source, followlinks=True):
         place = os.path.realpath(folder)
@@ -101,8 +107,13 @@ def find_xml(source: Path) -> Iterator[Path]:
         visited.add(place)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
-            if name.lower().endswith(".xml") and not name.startswith("."):
-                yield Path(folder, name)
+            path = Path(folder, name)
+            if (
+                name.lower().endswith(".xml")
+                and not name.startswith(".")
+                and str(path).isprintable()
+            ):
+                yield path
 
 
 def folder_of(paths: Sequence[Path]) -> Path:
@@ -131,33 +142,40 @@ def _no_case(left: LeftOut, tags: Tags) -> NoCase:
 
 @dataclass(slots=True)
 class _Drawn:
-    """Files that were drawn on the chosen series, by SeriesInstanceUID."""
+    """Files that were drawn on the chosen series, by case: two series may bear one UID."""
 
     series: dict[str, CtSeries]
+    by_uid: dict[str, list[str]]
+    """Cases of each SeriesInstanceUID."""
     files: dict[str, dict[str, list[str]]]
     notes: dict[str, list[str]]
 
     @classmethod
-    def of(cls, chosen: Sequence[CtSeries]) -> "_Drawn":
+    def of(cls, chosen: Sequence[CtSeries], tags: Tags) -> "_Drawn":
         kinds: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
-        return cls({one.series_uid: one for one in chosen}, kinds, defaultdict(list))
+        by_uid: dict[str, list[str]] = defaultdict(list)
+        series = {tags.case_id(one): one for one in chosen}
+        for case_id, one in series.items():
+            by_uid[one.series_uid].append(case_id)
+        return cls(series, by_uid, kinds, defaultdict(list))
 
     def complete(self, source: SourceCase) -> SourceCase:
         """Return a case with the files of its series."""
-        files = {
-            kind: tuple(sorted(paths)) for kind, paths in self.files[source.series_uid].items()
-        }
-        notes = (*source.notes, *self.notes[source.series_uid])
+        files = {kind: tuple(sorted(paths)) for kind, paths in self.files[source.case_id].items()}
+        notes = (*source.notes, *self.notes[source.case_id])
         return replace(source, **files, notes=notes)  # type: ignore[arg-type]
 
     def take_annotations(self, annotations: Iterable[Annotation]) -> Iterator[NoCase]:
         for annotation in annotations:
-            targets = [uid for uid in annotation.series_uids if uid in self.series]
-            for uid in targets or self._in_frame(annotation):
-                self.files[uid][annotation.kind.lower()].append(str(annotation.path))
-                break
+            uids = (uid for uid in annotation.series_uids if uid in self.by_uid)
+            uid = next(uids, None)
+            if uid is None:
+                found = self._in_frame(annotation)
             else:
-                yield NoCase(paths=(annotation.path,), reason=f"{annotation.kind} {_NO_CASE}")
+                found = self._named(annotation.study_uid, uid)
+            reason = self._take(found, annotation.kind.lower(), annotation.path)
+            if reason:
+                yield NoCase(paths=(annotation.path,), reason=f"{annotation.kind} {reason}")
 
     def take_xml(self, files: Iterable[Path]) -> Iterator[NoCase]:
         for path in files:
@@ -166,29 +184,45 @@ class _Drawn:
             except CaseError as error:
                 yield NoCase(paths=(path,), reason=f"XML that cannot be read: {error.problem}")
                 continue
-            if header.message == CT_MESSAGE and header.series_uid in self.series:
-                self.files[header.series_uid]["lidc_xml"].append(str(path))
-            elif header.message == CT_MESSAGE:
-                yield NoCase(paths=(path,), reason=f"LIDC-IDRI XML {_NO_CASE}")
-            elif header.message == RADIOGRAPH_MESSAGE:
+            if header.message == RADIOGRAPH_MESSAGE:
                 yield NoCase(paths=(path,), reason="LIDC-IDRI XML of a radiograph")
+            elif header.message == CT_MESSAGE:
+                found = self._named(header.study_uid, header.series_uid)
+                if reason := self._take(found, "lidc_xml", path):
+                    yield NoCase(paths=(path,), reason=f"LIDC-IDRI XML {reason}")
 
     def take_masks(self, masks: Mapping[str, DrawnMasks]) -> Iterator[NoCase]:
         """Give the masks of a folder to the one series in it: of several, none is known to be theirs."""
         inside: dict[str, list[str]] = defaultdict(list)
-        for uid, series in self.series.items():
+        for case_id, series in self.series.items():
             for folder in {str(path.parent) for path in series.paths}:
-                inside[folder].append(uid)
+                inside[folder].append(case_id)
         for folder, drawn in masks.items():
             if len(inside[folder]) == 1:
-                (uid,) = inside[folder]
-                self.files[uid]["lung"] += drawn.lung
-                self.files[uid]["nodule"] += drawn.nodule
-                self.notes[uid] += drawn.notes
+                (case_id,) = inside[folder]
+                self.files[case_id]["lung"] += drawn.lung
+                self.files[case_id]["nodule"] += drawn.nodule
+                self.notes[case_id] += drawn.notes
                 continue
             found = f"{len(inside[folder])} chosen series in their folder; expected one"
             paths = tuple(map(Path, drawn.lung + drawn.nodule))
             yield NoCase(paths=paths, reason=f"masks with {found}")
+
+    def _take(self, case_ids: Sequence[str], kind: str, path: Path) -> str:
+        """Give a file to the one case that it was drawn on; return why there is not one."""
+        if len(case_ids) > 1:
+            return _MANY_CASES
+        if not case_ids:
+            return NO_CASE
+        self.files[case_ids[0]][kind].append(str(path))
+        return ""
+
+    def _named(self, study_uid: str, series_uid: str) -> list[str]:
+        """Return the cases of a SeriesInstanceUID, of several those of the study."""
+        named = self.by_uid.get(series_uid, [])
+        if len(named) < 2:
+            return named
+        return [one for one in named if self.series[one].study_uid == study_uid] or named
 
     def _in_frame(self, annotation: Annotation) -> list[str]:
         """Return the one chosen series of an annotation's frame of reference, if it names no series."""
@@ -196,6 +230,8 @@ class _Drawn:
             return []
         wanted = (annotation.study_uid, annotation.frame_uid)
         found = [
-            uid for uid, one in self.series.items() if (one.study_uid, one.frame_uid) == wanted
+            case_id
+            for case_id, one in self.series.items()
+            if (one.study_uid, one.frame_uid) == wanted
         ]
         return found if len(found) == 1 else []

@@ -74,17 +74,18 @@ class _Taken:
 
     def take(self, name: str, layer: _Layer) -> None:
         """Take from a layer what none before it had."""
-        used = False
-        for part, mask in (("lung", layer.lung), ("nodule", layer.nodule)):
-            if mask is None or not mask.any():
-                continue
+        parts = (("lung", layer.lung), ("nodule", layer.nodule))
+        drawn = [(part, mask) for part, mask in parts if mask is not None and mask.any()]
+        for part, mask in drawn:
             if part in self.masks:
                 self.unused[part].append(name)
-                continue
-            self.masks[part], self.origin[part], used = mask, name, True
-        if used or not (layer.lung is not None or layer.nodule is not None):
+            else:
+                self.masks[part], self.origin[part] = mask, name
+        # What draws nothing may still say why: marks without extent, structures left out.
+        if name in self.origin.values() or not drawn:
             self.notes += layer.notes
-        self.readings = self.readings or layer.readings
+        if self.origin.get("nodule") == name:
+            self.readings = layer.readings
 
     def unused_notes(self) -> Iterator[str]:
         """Say which sources were not needed."""
@@ -120,12 +121,19 @@ def draw_layout(source: SourceCase, scan: Scan, lungs: str = THRESHOLD) -> Drawn
         taken.take("points", _from_points(source, scan))
     nodule = taken.masks.get("nodule", np.zeros(scan.ct.shape, dtype=bool))
     layout = compose_layout(taken.masks["lung"], nodule)
-    _require(scan, layout == LUNG, f"the nodules {', '.join(source.nodule)} cover all of the lungs")
+    _require(scan, layout == LUNG, f"the nodules{_named(source, taken)} cover all of the lungs")
     return Drawn(
         layout=layout,
         readings=taken.readings,
         notes=(*taken.notes, *taken.unused_notes()),
     )
+
+
+def _named(source: SourceCase, taken: _Taken) -> str:
+    """Return where the nodules come from, for a message."""
+    origin = taken.origin.get("nodule", "")
+    files = ", ".join(source.nodule) if origin == "masks" else ""
+    return " " + files if files else f" from {origin}" if origin else ""
 
 
 def _layers(source: SourceCase, scan: Scan) -> Iterator[tuple[str, Callable[[], _Layer]]]:

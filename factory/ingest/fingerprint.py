@@ -41,7 +41,7 @@ def fingerprint(source: SourceCase, lungs: str = THRESHOLD) -> Fingerprint:
     # Only where there are any: stores of before know nothing of them, and their cases stay.
     roles |= {role: paths for role, paths in later.items() if paths}
     content: dict[str, Any] = {"ct": ct_sha256, "patient": source.patient_id}
-    content |= {role: [sha256_of_file(path) for path in paths] for role, paths in roles.items()}
+    content |= {role: [_sha256_of_image(path) for path in paths] for role, paths in roles.items()}
     if source.label_roles:
         content["label_roles"] = sorted(map(list, source.label_roles))
     if lungs != THRESHOLD:
@@ -52,22 +52,29 @@ def fingerprint(source: SourceCase, lungs: str = THRESHOLD) -> Fingerprint:
 
 
 def _sha256_of_ct(source: SourceCase) -> str:
-    if not source.series and not _voxels_of(source.ct):
-        return sha256_of_file(source.ct)
+    return _sha256_over(source.series) if source.series else _sha256_of_image(source.ct)
+
+
+def _sha256_of_image(path: str) -> str:
+    voxels = _voxels_of(path)
+    return _sha256_over((path, voxels)) if voxels else sha256_of_file(path)
+
+
+def _sha256_over(paths: tuple[str, ...]) -> str:
     digest = hashlib.sha256()
-    for path in source.series or (source.ct, _voxels_of(source.ct)):
+    for path in paths:
         digest.update(bytes.fromhex(sha256_of_file(Path(path))))
     return digest.hexdigest()
 
 
-def _voxels_of(ct: str) -> str:
+def _voxels_of(image: str) -> str:
     """Return the file that holds the voxels of a MetaImage, where they are not in its header's."""
-    if not ct.endswith(".mhd"):
+    if not image.endswith(".mhd"):
         return ""
     try:
-        name = header_values(ct).get("ElementDataFile", "LOCAL")
+        name = header_values(image).get("ElementDataFile", "LOCAL")
+        file = Path(image).with_name(Path(name).name)
     except ValueError:
         # Its reader will say what is wrong with the header.
         return ""
-    file = Path(ct).with_name(Path(name).name)
     return "" if name.upper() == "LOCAL" or not file.is_file() else str(file)

@@ -36,7 +36,8 @@ class _Header:
     """Up to the voxels, where they follow in the same file."""
 
     def is_true(self, *keys: str) -> bool:
-        return any(self.values.get(key, "").lower() in ("true", "1") for key in keys)
+        # By its first letter, as ITK has it.
+        return any(self.values.get(key, "")[:1].lower() in ("t", "1") for key in keys)
 
     def numbers(self, keys: tuple[str, ...], count: int, default: str) -> NDArray[np.float64]:
         """Return the numbers of the first key that is there."""
@@ -64,6 +65,8 @@ def read_meta_image(case_id: str, path: str) -> SpatialImage:
         or header.values.get("ElementNumberOfChannels", "1") != "1"
     ):
         raise ValueError("expected three dimensions and one channel")
+    if "BinaryData" in header.values and not header.is_true("BinaryData"):
+        raise ValueError("BinaryData = False, expected binary voxels")
     shape = tuple(int(num) for num in header.numbers(("DimSize",), 3, "").tolist())
     order = ">" if header.is_true("BinaryDataByteOrderMSB", "ElementByteOrderMSB") else "<"
     kind = header.values.get("ElementType", "")
@@ -133,10 +136,18 @@ def _voxels(
             f"{_LAST_KEY} {name[:64]!r}, expected LOCAL or one file in the same folder"
         )
     file = Path(path) if is_local else Path(path).with_name(name)
-    start = header.num_bytes if is_local else max(0, int(header.values.get("HeaderSize", "0")))
-    stored = file.stat().st_size - start
     num_bytes = itemsize * int(np.prod([float(num) for num in shape]))
     is_deflated = header.is_true("CompressedData")
+    size = file.stat().st_size
+    start = header.num_bytes if is_local else int(header.values.get("HeaderSize", "0"))
+    if start == -1 and not is_deflated:
+        # The voxels are the last bytes of the file, whatever comes before them.
+        start = max(0, size - num_bytes)
+    if start < 0:
+        raise ValueError(
+            f"HeaderSize {start}, expected 0 or more, or -1 where nothing is compressed"
+        )
+    stored = size - start
     check_size(case_id, path, shape, num_bytes, stored if is_deflated else None)
     if not is_deflated and stored < num_bytes:
         raise ValueError(f"{stored} bytes of voxels, expected {num_bytes}")

@@ -1,7 +1,6 @@
 """Read one NIfTI or MetaImage file as a (z, y, x) array in closest-canonical RAS, or refuse it."""
 
 import gzip
-import struct
 import warnings
 from pathlib import Path
 from typing import Any, cast
@@ -13,23 +12,12 @@ from numpy.typing import NDArray
 
 from factory.axes import zyx_from_ijk
 from factory.errors import CaseError
-from factory.ingest.declared import check_size
+from factory.geometry import VOXEL_MM
+from factory.ingest.declared import MAX_OFFSET, check_offset, check_size
 from factory.ingest.meta_image import names_orientation, read_meta_image
-from factory.intensity import HU_MAX, HU_MIN
-
-_AIR_AT_MOST_HU = -500
-"""Every thorax has air; a CT whose darkest voxel is brighter is not in HU."""
-
-_METAL_AT_LEAST_HU = 70_000
-"""Sixteen bits; whatever lies above is no HU."""
-
-_VOXEL_MM = (0.05, 50.0)
-"""A voxel of a chest CT is no smaller and no larger; metres or microns are another unit."""
+from factory.intensity import AIR_AT_MOST_HU, HU_MAX, HU_MIN, METAL_AT_LEAST_HU
 
 _META_IMAGE = (".mhd", ".mha")
-_MAX_OFFSET = 16 * 2**20
-"""Header extensions, which lie before the voxels; more is no header."""
-
 _AFTER_VOXELS = 2**20
 
 
@@ -52,7 +40,7 @@ def read_ct(case_id: str, path: str) -> tuple[NDArray[np.int16], NDArray[np.floa
             "Fill them (air is -1000 HU), or leave the case out.",
         )
     low, high = float(values.min()), float(values.max())
-    if low > _AIR_AT_MOST_HU or high > _METAL_AT_LEAST_HU:
+    if low > AIR_AT_MOST_HU or high > METAL_AT_LEAST_HU:
         raise CaseError(
             case_id,
             f"{path} has values from {low:g} to {high:g}; expected HU, with air near -1000. "
@@ -132,7 +120,7 @@ def _opened(case_id: str, path: str) -> SpatialImage:
     """Return an image whose voxels are not in memory yet, or are known to be there."""
     if path.endswith(_META_IMAGE):
         return read_meta_image(case_id, path)
-    _check_offset(case_id, path)
+    check_offset(case_id, path)
     image = cast(SpatialImage, nib.load(path))
     num_bytes = image.get_data_dtype().itemsize
     for num in image.shape:
@@ -140,25 +128,6 @@ def _opened(case_id: str, path: str) -> SpatialImage:
     stored = Path(path).stat().st_size if path.endswith(".gz") else None
     check_size(case_id, path, image.shape, num_bytes, stored)
     return image
-
-
-def _check_offset(case_id: str, path: str) -> None:
-    """Refuse a header that sends its reader far into the file, which may unpack to any size."""
-    with gzip.open(path) if path.endswith(".gz") else open(path, "rb") as file:
-        header = file.read(176)
-    for order in "<>":
-        if header[:4] == struct.pack(f"{order}i", 348):
-            (offset,) = struct.unpack_from(f"{order}f", header, 108)
-        elif header[:4] == struct.pack(f"{order}i", 540):
-            (offset,) = struct.unpack_from(f"{order}q", header, 168)
-        else:
-            continue
-        if not 0 <= offset <= _MAX_OFFSET:
-            raise CaseError(
-                case_id,
-                f"{path} has its voxels at byte {offset:g}; expected them after a header of up to "
-                f"{_MAX_OFFSET >> 20} MiB. Convert from DICOM again.",
-            )
 
 
 def _check_geometry(case_id: str, path: str, image: SpatialImage) -> None:
@@ -176,11 +145,11 @@ def _check_geometry(case_id: str, path: str, image: SpatialImage) -> None:
             "Convert from DICOM again.",
         )
     edges = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
-    if edges.min() < _VOXEL_MM[0] or edges.max() > _VOXEL_MM[1]:
+    if edges.min() < VOXEL_MM[0] or edges.max() > VOXEL_MM[1]:
         raise CaseError(
             case_id,
             f"{path} has voxels of {' x '.join(f'{edge:g}' for edge in edges)} mm; expected "
-            f"{_VOXEL_MM[0]:g} to {_VOXEL_MM[1]:g} mm. Convert from DICOM again, in millimetres.",
+            f"{VOXEL_MM[0]:g} to {VOXEL_MM[1]:g} mm. Convert from DICOM again, in millimetres.",
         )
     if min(shape[:3]) < 2:
         raise CaseError(
@@ -192,7 +161,7 @@ def _check_geometry(case_id: str, path: str, image: SpatialImage) -> None:
 
 def _check_gzip(case_id: str, path: str, num_bytes: int) -> None:
     # nibabel stops at the last voxel, before the checksum: a flipped bit would go unnoticed.
-    left = _MAX_OFFSET + num_bytes + _AFTER_VOXELS
+    left = MAX_OFFSET + num_bytes + _AFTER_VOXELS
     with gzip.open(path) as file:
         while content := file.read(1 << 20):
             left -= len(content)

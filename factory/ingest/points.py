@@ -28,6 +28,8 @@ COLUMNS = ("seriesuid", "coordX", "coordY", "coordZ", "diameter_mm")
 _MAX_BYTES = 256 * 2**20
 _MAX_DIAMETER_MM = 100.0
 _MAX_COORDINATE_MM = 10_000.0
+_MAX_BOX_VOXELS = 2**26
+"""Around one nodule, which are sorted at once: 100 mm at 0.4 mm have fewer."""
 
 Mask = NDArray[np.bool_]
 
@@ -161,7 +163,7 @@ def draw_points(
         (z, y, x) mask of all of them, cut off where they leave the scan.
 
     Raises:
-        CaseError: A centre lies outside of the scan.
+        CaseError: A centre lies outside of the scan, or a nodule has too many of its voxels.
     """
     mask = np.zeros(shape, dtype=np.bool_)
     for point in points:
@@ -173,7 +175,7 @@ def draw_points(
                 "outside of the scan; expected it within, in LPS mm as ITK has it. Check whether the "
                 "table is of this scan, or in RAS or voxels.",
             )
-        _draw(mask, at, point, np.array(spacing_zyx(affine)), bank, _rng(case_id, point))
+        _draw(case_id, mask, at, point, np.array(spacing_zyx(affine)), bank)
     return mask
 
 
@@ -185,12 +187,12 @@ def _rng(case_id: str, point: NodulePoint) -> np.random.Generator:
 
 
 def _draw(
+    case_id: str,
     mask: Mask,
     at: NDArray[np.float64],
     point: NodulePoint,
     spacing: NDArray[np.float64],
     bank: NoduleBank,
-    rng: np.random.Generator,
 ) -> None:
     """Draw one nodule around the fractional voxel (z, y, x) `at`."""
     # The nearest by ratio: a shape of 5 mm serves 6 mm worse than one of 20 serves 21.
@@ -198,18 +200,30 @@ def _draw(
     shape = bank.masks[index]
     voxels = np.argwhere(shape)
     source_mm = bank.spacing_mm * point.diameter_mm / float(bank.diameters_mm[index])
-    rotation = draw_rotation(rng)
+    rotation = draw_rotation(_rng(case_id, point))
     nearest = np.rint(at).astype(np.intp)
     # `turned_mean` puts a point of the shape on a voxel's centre, so the part of a voxel by which
     # the nodule lies beside that is taken from the shape's own centre.
     aside_mm = (at - nearest) * spacing
     center = voxels.mean(axis=0) - rotation.T @ aside_mm / source_mm
     half = half_width(voxels, center, source_mm, spacing)
+    _check_box(case_id, point, half)
     coverage = turned_mean(shape.astype(np.float32), center, source_mm, rotation, spacing, half)
     volume_mm3 = math.pi / 6.0 * point.diameter_mm**3
     drawn = _fullest(coverage, max(1, round(volume_mm3 / float(spacing.prod()))))
     window, inner = overlap(nearest - half, drawn.shape, mask.shape)
     mask[window] |= drawn[inner]
+
+
+def _check_box(case_id: str, point: NodulePoint, half: NDArray[np.intp]) -> None:
+    num_voxels = float(np.prod(2.0 * half + 1.0))
+    if num_voxels > _MAX_BOX_VOXELS:
+        raise CaseError(
+            case_id,
+            f"a nodule of {point.diameter_mm:g} mm takes a box of {num_voxels:.0f} voxels; expected at "
+            f"most {_MAX_BOX_VOXELS}. Check the diameter and the scan's spacing, or downsample the "
+            "scan.",
+        )
 
 
 def _fullest(coverage: NDArray[np.float32], num_voxels: int) -> Mask:

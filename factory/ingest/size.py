@@ -5,6 +5,7 @@ import warnings
 from typing import Any, cast
 
 from factory.axes import Triple, spacing_zyx
+from factory.ingest.declared import check_offset
 from factory.ingest.meta_image import header_values
 
 Size = tuple[tuple[int, ...], Triple | None]
@@ -35,6 +36,7 @@ def declared_size(path: str) -> Size:
 def _of_nifti(path: str) -> tuple[tuple[int, ...], Triple]:
     import nibabel as nib
 
+    check_offset("", path)
     image = cast(Any, nib.load(path))
     return tuple(map(int, image.shape[:3]))[::-1], spacing_zyx(image.affine)
 

@@ -13,7 +13,8 @@ from typing import Any
 from factory.digests import digest_json
 from factory.ingest.tags import Tags
 from factory.lake import Lake
-from jobs.ingest.inputs import Aside, Inputs
+from jobs.ingest.inputs import Inputs
+from jobs.ingest.no_case import Aside
 from jobs.quarantine import publish_quarantine
 from manifests.schema import LEFT_OUT_SCHEMA
 from manifests.write import write_table
@@ -30,7 +31,8 @@ def keep_aside(lake: Lake, source: Path, tags: Tags | None, inputs: Inputs, run_
     Args:
         lake: The case store.
         source: The folder. Its path may hold names: where there is a key, a keyed hash stands for it.
-        tags: Of DICOM inputs.
+        tags: Where there is a key, with or without DICOM inputs: a source that had some and has none
+            now is still the same.
         inputs: What was found.
         run_id: Of this run.
     """
@@ -55,6 +57,12 @@ def publish_aside(lake: Lake) -> None:
     rows.sort(key=lambda row: (row["reason"], row["file"]))
     table: Any = pa.Table.from_pylist(rows, schema=LEFT_OUT_SCHEMA)
     write_table(table, lake.storage.child(LEFT_OUT))
+
+
+def state_of_aside(lake: Lake) -> str:
+    """Return a digest of all that `publish_aside` writes."""
+    found = sorted(map(digest_json, _records(lake)))
+    return digest_json([found, lake.quarantined()])
 
 
 def _records(lake: Lake) -> Iterator[dict[str, Any]]:

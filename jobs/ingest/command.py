@@ -96,13 +96,14 @@ def command(
         "patients": patients,
         "points": points,
         "series": series,
+        "lungs": lungs,
         "split": options.parse_split(split),
         "private": private,
     }
     if dry_run:
         give(job.dry_run(folder, store, config, **given))
         return
-    result = job.ingest(folder, store, config, lungs=lungs, ray_address=ray_address, **given)
+    result = job.ingest(folder, store, config, ray_address=ray_address, **given)
     splits = ", ".join(f"{count} {split}" for split, count in result.num_by_split.items())
     say(
         f"cases: {splits}; {result.num_with_nodules} with nodules of their own; "

@@ -2,7 +2,7 @@
 
 input                case                       scan                               drawn     would
 a_ct.nii.gz          a                          30 x 48 x 64 at 2.50 x 0.70 x ...  lung      ingest
-series/0001          0f3c...-9ad0               16 x 512 x 512 at ...              LIDC      already there
+series/0001          0f3c...-9ad0               16 x 512 x 512 at ...              LIDC      already there; ...
 series/scout                                                                                 left out: a localiser
 """
 
@@ -15,13 +15,16 @@ from factory.dicom.identity import PatientKey
 from factory.ingest.sources import SourceCase
 from factory.ingest.tags import Tags
 from factory.lake import Lake
-from jobs.ingest.inputs import Aside, Asked, Input, gather
+from jobs.ingest.inputs import Asked, Input, gather
+from jobs.ingest.no_case import Aside
 from jobs.ingest.private import Private
+from jobs.ingest.telling import shown
 
 Row = tuple[str, ...]
 
 _HEAD = ("input", "case", "scan", "drawn", "would")
 _NO_KEY = "(named once there is a key)"
+_KEPT = "already there; made anew if its files changed"
 
 
 def describe(source: Path, lake: Lake, asked: Asked, beside: Private) -> str:
@@ -57,16 +60,16 @@ def _case_row(given: Input, root: str, committed: set[str], unnamed: bool) -> Ro
     is_unnamed = unnamed and bool(source.series)
     return (
         _relative(given.place, root),
-        _NO_KEY if is_unnamed else source.case_id,
+        _NO_KEY if is_unnamed else shown(source.case_id),
         _scan(given),
         ", ".join(_drawn(source)) or "nothing: lungs segmented",
-        "nothing: already there" if source.case_id in committed else "ingest",
+        _KEPT if source.case_id in committed else "ingest",
     )
 
 
 def _aside_row(one: Aside, root: str, verb: str, unnamed: bool) -> Row:
-    case_id = "" if unnamed else one.case_id
-    return _relative(one.place, root), case_id, "", "", f"{verb}: {one.message}"
+    case_id = "" if unnamed else shown(one.case_id)
+    return _relative(one.place, root), case_id, "", "", f"{verb}: {shown(one.told)}"
 
 
 def _scan(given: Input) -> str:
@@ -95,7 +98,7 @@ def _drawn(source: SourceCase) -> Iterator[str]:
 def _relative(place: str, root: str) -> str:
     """Return a place below the source, as people see it in their folder."""
     path = os.path.abspath(place) if os.path.sep in place else place
-    return os.path.relpath(path, root) if path.startswith(root + os.path.sep) else place
+    return shown(os.path.relpath(path, root) if path.startswith(root + os.path.sep) else place)
 
 
 def _aligned(rows: list[Row]) -> Iterator[str]:

@@ -6,31 +6,32 @@ SOURCE --find_series--> DICOM series --tags--> inputs
 
 import itertools
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from factory.axes import Triple
 from factory.dicom.choose import THINNEST, choose_series
+from factory.dicom.elements import has_mark, may_be_unmarked
 from factory.dicom.find import find_series
-from factory.dicom.series import SeriesFindings
-from factory.errors import CaseError, FactoryError
+from factory.dicom.series import LeftOut, SeriesFindings
+from factory.errors import FactoryError
 from factory.ingest.dicom_cases import (
     DicomCases,
     NoCase,
     SeriesCase,
     dicom_cases,
     find_xml,
-    folder_of,
 )
 from factory.ingest.points import Points, points_of, read_points
 from factory.ingest.size import declared_size
 from factory.ingest.sources import Findings, SourceCase, find_cases, read_patients
 from factory.ingest.tags import Tags
+from jobs.ingest.no_case import Aside, named_by, of_ignored, of_no_case, of_reject, place_of
 
 DEFAULT_RULE = THINNEST
 
-_NO_LAYOUT = "matches no layout"
+_DICOM_SUFFIXES = (".dcm", ".ima")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,22 +53,6 @@ class Input:
         for length in self.shape:
             num *= length
         return num
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Aside:
-    """What was found and is to become no case."""
-
-    place: str
-    """For people at the terminal."""
-    file: str
-    """For the store: a tag in place of a DICOM file's path."""
-    case_id: str
-    """Case that it would have been, or belongs to; empty if unknown."""
-    reason: str
-    """In a word or two, to be counted by."""
-    message: str
-    """All that is to be said, without paths of DICOM files."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -141,22 +126,39 @@ def find_inputs(
     series = _dicom_cases(source, found, images, tags, asked)
     cases = [*map(_of_series, series.cases), *map(_of_image, images.cases)]
     cases, num_unmatched = _with_points(cases, asked.points)
-    aside = [_of_no_case(one, tags) for one in series.rest] if tags else []
+    aside = [of_no_case(one, tags) for one in series.rest]
     broken = [one.broken for one in series.rest]
     return Inputs(
         cases=cases,
-        refused=[*itertools.compress(aside, broken), *map(_of_reject, images.rejects)],
+        refused=[
+            *itertools.compress(aside, broken),
+            *(of_reject(error, source, tags) for error in images.rejects),
+        ],
         left_out=[
             *itertools.compress(aside, (not one for one in broken)),
-            *_ignored(images.ignored, tags),
+            *of_ignored(images.ignored, tags),
         ],
-        paths=_paths(series, images.ignored, tags) if tags else {},
+        paths=_paths(source, series, images, tags) if tags else {},
         unmatched_points=num_unmatched,
     )
 
 
 def _holds_dicom(found: SeriesFindings) -> bool:
-    return bool(found.series or found.left_out or found.annotations)
+    return bool(found.series or found.annotations or any(map(_is_dicom, found.left_out)))
+
+
+def _is_dicom(left: LeftOut) -> bool:
+    """Tell files of DICOM from those that nobody could look into, as a link that leads nowhere."""
+    return bool(left.study_uid or left.series_uid) or any(map(_may_be_dicom, left.paths))
+
+
+def _may_be_dicom(path: Path) -> bool:
+    if path.suffix.lower() in _DICOM_SUFFIXES:
+        return True
+    try:
+        return has_mark(path) or may_be_unmarked(path)
+    except OSError:
+        return False
 
 
 def _dicom_cases(
@@ -169,7 +171,11 @@ def _dicom_cases(
     if tags is None:
         # For a rule that is none, or names a series: there is none to name.
         choose_series(found.series, asked.rule)
-        return DicomCases(cases=[], rest=[])
+        rest = [
+            NoCase(paths=left.paths, reason=left.reason, broken=left.broken)
+            for left in found.left_out
+        ]
+        return DicomCases(cases=[], rest=rest)
     return dicom_cases(
         found,
         tags,
@@ -186,7 +192,7 @@ def _images(source: Path, found: SeriesFindings, patients: dict[str, str]) -> Fi
     try:
         return find_cases(source, patients, series_folders=folders)
     except FactoryError as error:
-        if _holds_dicom(found):
+        if found.series or found.left_out or found.annotations:
             # Files that are no case, each of which will be told with its reason.
             return Findings(cases=[], rejects=[], ignored=[])
         raise FactoryError(
@@ -221,53 +227,8 @@ def _with_points(cases: list[Input], points: Points) -> tuple[list[Input], int]:
     return given, len(points.keys() - used)
 
 
-def _of_no_case(found: NoCase, tags: Tags) -> Aside:
-    place, num = _place(found), len(found.paths)
-    return Aside(
-        place=place,
-        file=tags.file(place),
-        case_id=found.case_id,
-        reason=_short(found.reason),
-        message=f"{found.reason}{f' ({num} files)' if num > 1 else ''}",
-    )
-
-
-def _place(found: NoCase) -> str:
-    """Return the file, or the folder of several."""
-    single = len(found.paths) == 1
-    return os.path.abspath(found.paths[0] if single else folder_of(found.paths))
-
-
-def _of_reject(error: CaseError) -> Aside:
-    return Aside(
-        place=error.case_id,
-        file=error.case_id,
-        case_id=error.case_id,
-        reason=_short(error.problem),
-        message=error.problem,
-    )
-
-
-def _ignored(files: Iterable[str], tags: Tags | None) -> Iterator[Aside]:
-    """Say of image files that match no layout; in a tree with DICOM files their paths may hold names."""
-    for file in files:
-        yield Aside(
-            place=file,
-            file=tags.file(file) if tags else file,
-            case_id="",
-            reason=_NO_LAYOUT,
-            message="it matches no layout, or cannot be read",
-        )
-
-
-def _short(reason: str) -> str:
-    """Return what comes before the first figure or explanation: reasons are counted by it."""
-    for mark in (";", ":", "("):
-        reason = reason.split(mark)[0]
-    return reason.strip()
-
-
-def _paths(series: DicomCases, ignored: Iterable[str], tags: Tags) -> dict[str, str]:
+def _paths(source: Path, series: DicomCases, images: Findings, tags: Tags) -> dict[str, str]:
     paths = {case.source.case_id: os.path.abspath(case.folder) for case in series.cases}
-    paths |= {tags.file(place): place for place in map(_place, series.rest)}
-    return paths | {tags.file(file): file for file in ignored}
+    paths |= {tags.file(place): place for place in map(place_of, series.rest)}
+    named = [*images.ignored, *(named_by(error, source) for error in images.rejects)]
+    return paths | {tags.file(file): file for file in named}

@@ -6,13 +6,13 @@ find_inputs --> Ray Data, a task a case: prepare_case -> volume, commit --> mani
 """
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from factory.errors import FactoryError, StoreError
+from factory.ingest.dicom_cases import NO_CASE
 from factory.ingest.drawn import THRESHOLD
 from factory.ingest.lung_models import find_program
 from factory.ingest.prepare import IngestConfig
@@ -20,17 +20,19 @@ from factory.lake import MANIFEST, QUARANTINE, Lake
 from jobs.claims import differences
 from jobs.cluster import connect
 from jobs.console import progress, say
-from jobs.ingest.aside import LEFT_OUT, keep_aside, publish_aside
+from jobs.ingest.aside import LEFT_OUT, keep_aside
 from jobs.ingest.dry_run import describe
-from jobs.ingest.inputs import DEFAULT_RULE, Aside, Asked, Input, Inputs, gather
-from jobs.ingest.private import Private
+from jobs.ingest.inputs import DEFAULT_RULE, Asked, Input, Inputs, gather
+from jobs.ingest.no_case import Aside
+from jobs.ingest.private import Private, claim_key, refuse_other_key
+from jobs.ingest.publish import publish
 from jobs.ingest.stream import How, stream
 from jobs.ingest.summary import Summary
-from jobs.ingest.task import INPUT_DIGEST, KEPT, MADE
+from jobs.ingest.task import KEPT, MADE
+from jobs.ingest.telling import shown
 from manifests.read import read_manifest
 from manifests.schema import SPLITS
-from manifests.split import SplitFractions, assign_splits, too_few_patients
-from manifests.write import write_manifest
+from manifests.split import SplitFractions
 
 FORMAT = 1
 
@@ -94,18 +96,17 @@ def ingest(
     say(f"reading headers below {source}")
     inputs, tags = gather(source, asked, beside.tags)
     split = _claim(lake, config, split)
+    if tags:
+        claim_key(lake, tags.key)
     run_id = uuid.uuid4().hex
-    keep_aside(lake, source, tags, inputs, run_id)
+    keep_aside(lake, source, tags or beside.existing_tags(), inputs, run_id)
     beside.note(inputs.paths)
     summary = _told(inputs)
     _ingest_all(inputs.cases, lake, (config, run_id, lungs), ray_address, summary)
-    num_cases = _publish(lake, split)
-    # Another ingest may have committed cases, and published, while this one wrote the manifest.
-    while num_cases != len(lake.committed_ids()):
-        num_cases = _publish(lake, split)
+    num_cases = publish(lake, split)
     wanted = {given.source.case_id for given in inputs.cases}
     num_quarantined = len(wanted & lake.quarantined_ids()) + len(inputs.refused)
-    for line in summary.lines():
+    for line in (*summary.lines(), *_unused(inputs)):
         say(line)
     if not num_cases:
         raise FactoryError(
@@ -123,6 +124,7 @@ def dry_run(
     patients: Path | None = None,
     points: Path | None = None,
     series: str = DEFAULT_RULE,
+    lungs: str = THRESHOLD,
     split: SplitFractions | None = None,
     private: Path | None = None,
 ) -> str:
@@ -131,10 +133,14 @@ def dry_run(
     Raises:
         FactoryError: As `ingest` does before it begins.
     """
-    lake = Lake(out)
+    if lungs != THRESHOLD:
+        find_program(lungs)
+    lake, beside = Lake(out), Private.of(out, private)
     _refuse_other(lake, lake.identity(), config, split)
+    if tags := beside.existing_tags():
+        refuse_other_key(lake, tags.key)
     say(f"reading headers below {source}")
-    return describe(source, lake, Asked.read(series, patients, points), Private.of(out, private))
+    return describe(source, lake, Asked.read(series, patients, points), beside)
 
 
 def _nothing(num_quarantined: int, num_left_out: int) -> str:
@@ -161,12 +167,12 @@ def _told(inputs: Inputs) -> Summary:
     """Tell people what is no case and why, and begin the count."""
     summary = Summary()
     for one in inputs.refused:
-        say(f"quarantined: {_named(one)}: {one.message}")
+        say(f"quarantined: {_named(one)}: {shown(one.told)}")
         summary.quarantined[one.reason] += 1
     for one in inputs.left_out:
         summary.left_out[one.reason] += 1
         if summary.left_out[one.reason] <= _NAMED:
-            say(f"left out: {_named(one)}: {one.message}")
+            say(f"left out: {_named(one)}: {shown(one.told)}")
     if more := sum(max(0, count - _NAMED) for count in summary.left_out.values()):
         say(f"left out: {more} more for the same reasons; {LEFT_OUT} in the store has them all")
     if inputs.unmatched_points:
@@ -179,7 +185,16 @@ def _told(inputs: Inputs) -> Summary:
 
 def _named(one: Aside) -> str:
     """Return how people at the terminal know an input: by its case, and a DICOM file by its path."""
-    return f"case {one.case_id}" if one.place == one.case_id else one.place
+    return shown(f"case {one.case_id}" if one.place == one.case_id else one.place)
+
+
+def _unused(inputs: Inputs) -> Iterator[str]:
+    """Say of the work of readers that the choice of series threw away."""
+    if num := sum(one.reason.endswith(NO_CASE) for one in inputs.left_out):
+        yield (
+            f"warning: {num} files that readers drew are of series that are no case; expected each on a "
+            "chosen one. Take every series with --series all, or theirs by its SeriesInstanceUID."
+        )
 
 
 def _claim(lake: Lake, config: IngestConfig, split: SplitFractions | None) -> SplitFractions:
@@ -230,43 +245,6 @@ def _ingest_all(
             if outcome.problem:
                 quarantined += 1
                 summary.quarantine(given.source.case_id, outcome.problem)
-                of = f" ({given.place})" if given.source.series else ""
+                of = f" ({shown(given.place)})" if given.source.series else ""
                 say(f"quarantined: {outcome.problem}{of}")
             tracker.update(done, f"{quarantined} quarantined")
-
-
-def _manifest_row(committed: dict[str, Any], split: str) -> dict[str, Any]:
-    row = {key: value for key, value in committed.items() if key != INPUT_DIGEST}
-    return {**row, "split": split, "created_at": datetime.fromisoformat(row["created_at"])}
-
-
-def _publish(lake: Lake, split: SplitFractions) -> int:
-    """Write the manifest of all committed cases, and the other tables; return how many cases."""
-    rows = [lake.committed_row(case_id) for case_id in sorted(lake.committed_ids())]
-    publish_aside(lake)
-    if not rows:
-        return 0
-    patients = {row["patient_id"] for row in rows}
-    if too_few_patients(len(patients)):
-        say(f"warning: {len(patients)} patients are too few to split; all cases are for training")
-    splits = assign_splits(patients, split)
-    _warn_of_twins(rows)
-    write_manifest(
-        [_manifest_row(row, splits[row["patient_id"]]) for row in rows],
-        lake.storage.child(MANIFEST),
-    )
-    # Last: until then the manifest of an earlier run may name what is swept.
-    lake.sweep({row["case_id"]: row["image_uri"] for row in rows})
-    return len(rows)
-
-
-def _warn_of_twins(rows: Iterable[dict[str, Any]]) -> None:
-    """Two patients with one scan would leak across the split."""
-    owner: dict[str, str] = {}
-    for row in rows:
-        first = owner.setdefault(row["image_sha256"], row["patient_id"])
-        if first != row["patient_id"]:
-            say(
-                f"warning: patients {first} and {row['patient_id']} have the same CT; their cases may "
-                "fall into different splits. Name the patient of each case with --patients."
-            )

@@ -8,17 +8,26 @@ import csv
 import fcntl
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from factory.dicom.identity import KEY_VARIABLE, existing_key, key_of_environment, patient_key
-from factory.errors import UsageError
+from factory.dicom.identity import (
+    KEY_VARIABLE,
+    PatientKey,
+    existing_key,
+    key_of_environment,
+    patient_key,
+)
+from factory.errors import StoreError, UsageError
 from factory.ingest.tags import Tags
+from factory.lake import Lake
 from factory.storage import Storage
 
 KEY_FILE = "patient-key"
 INPUTS = "inputs.csv"
+KEY_CHECK = "patient-key-check.json"
+"""In the store: a hash by its key of what is known, to tell the key by."""
 
 _SUFFIX = ".private"
 _LOCK = ".lock"
@@ -68,10 +77,12 @@ class Private:
         )
 
     def existing_tags(self) -> Tags | None:
-        """Return the same where there is a key, and make nothing."""
+        """Return the same where there is a key that can be read, and make nothing."""
         key = key_of_environment()
         if key is None and self.folder:
-            key = existing_key(self.folder / KEY_FILE)
+            # NIfTI files are ingested without the key, by who may not read it too.
+            with suppress(OSError):
+                key = existing_key(self.folder / KEY_FILE)
         return Tags(key) if key else None
 
     def note(self, paths: Mapping[str, str]) -> None:
@@ -79,6 +90,37 @@ class Private:
         if self.folder and paths:
             _make(self.folder)
             _note(self.folder, paths)
+
+
+def claim_key(lake: Lake, key: PatientKey) -> None:
+    """Make the store this key's, unless it has one.
+
+    Raises:
+        StoreError: It was begun with another.
+    """
+    lake.storage.create_json(KEY_CHECK, {"key_check": key.check})
+    refuse_other_key(lake, key)
+
+
+def refuse_other_key(lake: Lake, key: PatientKey) -> None:
+    """Refuse a key that the store's patients were not named with.
+
+    Raises:
+        StoreError: It is another.
+    """
+    try:
+        found = lake.storage.read_json(KEY_CHECK)
+    except FileNotFoundError:
+        return
+    except ValueError:
+        found = None
+    if found != {"key_check": key.check}:
+        raise StoreError(
+            f"case store {lake.url}: found a patient key other than {KEY_CHECK} tells; expected the one that "
+            "the store was begun with, for by another each patient becomes two, and may be in training "
+            f"and test at once. Put back the {KEY_FILE} of its private folder, name that folder with "
+            f"--private, set {KEY_VARIABLE} as it was, or choose another --out."
+        )
 
 
 def _make(folder: Path) -> None:

@@ -3,12 +3,16 @@
 Paths of DICOM files often hold names, and what a library says of a file may quote its header.
 """
 
+import re
 import traceback
 from pathlib import Path
 
 from factory.errors import CaseError, FactoryError
 from factory.ingest.sources import SourceCase
 from jobs.quarantine import as_case_error
+
+_NAME_OF_A_PATIENT, _NUMBER_OF_A_PATIENT = 4, 6
+"""Characters of a file's name from which it may tell of one."""
 
 
 def as_told(source: SourceCase, error: Exception) -> CaseError:
@@ -41,9 +45,22 @@ def without_paths(text: str, files: tuple[str, ...]) -> str:
     folders = {folder for path in paths for folder in path.parents if len(folder.parts) > 1}
     for place in sorted({*paths, *folders}, key=lambda path: -len(str(path))):
         text = text.replace(str(place), "(path)")
-    for name in sorted({path.name for path in paths}, key=len, reverse=True):
-        text = text.replace(name, "(file)")
+    names = {path.name for path in paths if _is_telling(path.name)}
+    for name in sorted(names, key=len, reverse=True):
+        text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", "(file)", text)
     return text
+
+
+def shown(place: str) -> str:
+    """Return a name as a terminal may print it, and a table hold it: escapes and broken text spelt out."""
+    return place if place.isprintable() else ascii(place)
+
+
+def _is_telling(name: str) -> bool:
+    """Tell names from the numbers that slices go by: those would be taken out of figures too."""
+    return len(name) >= _NUMBER_OF_A_PATIENT or (
+        len(name) >= _NAME_OF_A_PATIENT and any(map(str.isalpha, name))
+    )
 
 
 def files_of(source: SourceCase) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """What a reader of masks returns: lungs and nodules on a stack's own slices."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -42,14 +43,15 @@ class Drawing:
     left_out: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-    def mask_for(self, name: str, *more: str) -> Mask | None:
+    def mask_for(self, name: str, *more: str, regions: Iterable[str] = ()) -> Mask | None:
         """Return the mask that a structure of these names is drawn into, or leave it out.
 
         Args:
             name: What it is called.
             more: What else is said of what it is.
+            regions: Where it lies.
         """
-        role = role_of(name, *more)
+        role = role_of(name, *more, regions=regions)
         if role not in (LUNG, NODULE):
             self.left_out.append(name)
             return None

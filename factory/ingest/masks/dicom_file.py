@@ -4,6 +4,7 @@ Sizes are checked before anything is parsed: an item of eight bytes becomes an o
 """
 
 import io
+import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,12 +14,12 @@ from pydicom import Dataset, dcmread
 from pydicom.filereader import read_file_meta_info
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-from factory.dicom.elements import quiet_pydicom
+from factory.dicom.elements import count_items, quiet_pydicom
 from factory.dicom.stack import Stack
 from factory.errors import CaseError, FactoryError
 
 _MAX_ITEMS = 400_000
-_ITEM = b"\xfe\xff\x00\xe0"
+_UID = re.compile(r"[0-2](\.[0-9]+)+")
 _CHUNK = 1 << 20
 
 
@@ -54,8 +55,7 @@ def open_dicom(
         CaseError: It is too large, cannot be read, or is of another class.
     """
     with readable(case_id, kind):
-        content = _content(case_id, path, kind, max_bytes)
-        num_items = content.count(_ITEM)
+        content, num_items = _content(case_id, path, kind, max_bytes)
         if num_items > _MAX_ITEMS:
             raise CaseError(
                 case_id,
@@ -67,23 +67,30 @@ def open_dicom(
     if found not in sop_classes:
         raise CaseError(
             case_id,
-            f"its {kind} is of SOP class {found[:64] or 'none'}; expected {' or '.join(sop_classes)}. "
+            f"its {kind} is of SOP class {_uid_or_none(found)}; expected {' or '.join(sop_classes)}. "
             "Leave it out.",
         )
     return dataset
 
 
-def _content(case_id: str, path: str, kind: str, max_bytes: int) -> bytes:
+def _uid_or_none(found: str) -> str:
+    """Return a UID for a message, or `none`: any other text may be somebody's name."""
+    return found[:64] if _UID.fullmatch(found) else "none"
+
+
+def _content(case_id: str, path: str, kind: str, max_bytes: int) -> tuple[bytes, int]:
+    """Return what a file holds, and how many sequence items are in it once it is inflated."""
     num_bytes = Path(path).stat().st_size
     if num_bytes <= max_bytes:
         meta = read_file_meta_info(path)
         if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
-            return Path(path).read_bytes()
+            content = Path(path).read_bytes()
+            return content, count_items(content)
         # Preamble, magic, and the element that says how long the rest of the meta data is.
         start = 128 + 4 + 12 + int(meta.FileMetaInformationGroupLength)
-        num_bytes = _inflated_bytes(path, start, max_bytes)
+        num_bytes, num_items = _inflated_size(path, start, max_bytes)
         if num_bytes <= max_bytes:
-            return Path(path).read_bytes()
+            return Path(path).read_bytes(), num_items
     raise CaseError(
         case_id,
         f"its {kind} has more than {max_bytes >> 20} MiB; expected less. Export only the lungs and "
@@ -91,16 +98,21 @@ def _content(case_id: str, path: str, kind: str, max_bytes: int) -> bytes:
     )
 
 
-def _inflated_bytes(path: str, start: int, enough: int) -> int:
-    """Return how many bytes a deflated file becomes, counted no further than `enough`."""
+def _inflated_size(path: str, start: int, enough: int) -> tuple[int, int]:
+    """Return how many bytes and items a deflated file becomes, counted no further than `enough`."""
     inflate, total = zlib.decompressobj(-zlib.MAX_WBITS), 0
+    num_items, end = 0, b""
     with open(path, "rb") as file:
         file.seek(start)
         pending = file.read(_CHUNK)
         while pending and total <= enough:
-            total += len(inflate.decompress(pending, _CHUNK))
+            content = inflate.decompress(pending, _CHUNK)
+            total += len(content)
+            num_items += count_items(end + content)
+            # A mark of four bytes may lie across two chunks, and no whole one in three bytes.
+            end = (end + content)[-3:]
             pending = inflate.unconsumed_tail or file.read(_CHUNK)
-    return total
+    return total, num_items
 
 
 def check_reference(

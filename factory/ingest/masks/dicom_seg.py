@@ -85,15 +85,18 @@ def _masks(dataset: Dataset, drawing: Drawing) -> dict[int, Mask]:
         if number == 0:
             # The background of a label map, which is described as well.
             continue
-        kinds = [
-            str(code.get("CodeMeaning", ""))
-            for key in ("SegmentedPropertyTypeCodeSequence", "AnatomicRegionSequence")
-            for code in segment.get(key, ())
-        ]
-        mask = drawing.mask_for(str(segment.get("SegmentLabel", "")), *kinds)
+        mask = drawing.mask_for(
+            str(segment.get("SegmentLabel", "")),
+            *_meanings(segment, "SegmentedPropertyTypeCodeSequence"),
+            regions=_meanings(segment, "AnatomicRegionSequence"),
+        )
         if mask is not None:
             masks[number] = mask
     return masks
+
+
+def _meanings(segment: Dataset, key: str) -> list[str]:
+    return [str(code.get("CodeMeaning", "")) for code in segment.get(key, ())]
 
 
 @dataclass(frozen=True, slots=True)

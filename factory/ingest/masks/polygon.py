@@ -12,6 +12,17 @@ def num_crossings(polygons: list[Points], num_rows: int) -> int:
     return sum(int(_rows_of(_edges(polygon), num_rows)[1].sum()) for polygon in polygons)
 
 
+def box_of(
+    polygons: list[Points], shape: tuple[int, int]
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return the first pixel (row, column) and the shape of the part of an image that polygons may cover."""
+    points = np.concatenate(polygons)
+    first = np.clip(np.floor(points.min(axis=0)), 0, shape).astype(int)
+    stop = np.clip(np.ceil(points.max(axis=0)) + 1, first, shape).astype(int)
+    rows, columns = (stop - first).tolist()
+    return (int(first[0]), int(first[1])), (rows, columns)
+
+
 def fill(polygons: list[Points], shape: tuple[int, int]) -> NDArray[np.bool_]:
     """Return the pixels whose centre lies in an odd number of polygons.
 

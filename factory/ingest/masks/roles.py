@@ -1,6 +1,7 @@
 """What a structure is in a layout, by the names that people and vocabularies give it."""
 
 import re
+from collections.abc import Iterable
 
 from factory.layouts import BACKGROUND, LUNG, NODULE
 
@@ -19,8 +20,13 @@ _LETTERS = re.compile(r"[a-z]+")
 _NODES = re.compile(r"(?<![a-z])gtv[-_ ]?n(?![a-z])|(?<![a-z])gtv[-_ ]?nod")
 
 
-def role_of(*names: str) -> int:
+def role_of(*names: str, regions: Iterable[str] = ()) -> int:
     """Return `LUNG`, `NODULE` or `BACKGROUND` for a structure of these names.
+
+    Args:
+        names: What it is called, and what else is said of what it is.
+        regions: Where it lies. What lies in the lung is not the lung (a consolidation), and a
+            lesion of another organ is no nodule; nothing else follows from them.
 
     A name counts by how its words begin, whatever their case. Lung: lung, lobe. Nodule:
     nodule, lesion, tumour, mass, neoplasm, cancer, carcinoma, GTV. A nodule's word outweighs
@@ -30,7 +36,8 @@ def role_of(*names: str) -> int:
     """
     text = " ; ".join(_SUBTRACTED.sub("", name.lower()) for name in names)
     words = _LETTERS.findall(text)
-    if _NODES.search(text) or any(word.startswith(_NEITHER) for word in words):
+    places = _LETTERS.findall(" ; ".join(regions).lower())
+    if _NODES.search(text) or any(word.startswith(_NEITHER) for word in (*words, *places)):
         return BACKGROUND
     if any(word.startswith(_NODULE) for word in words):
         return NODULE

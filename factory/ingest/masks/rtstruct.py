@@ -1,6 +1,6 @@
 """RTSTRUCT: outlines in mm, filled on the slices that they lie on.
 
-contours --name?--> lung or nodule --plane--> nearest slice --even-odd--> pixels
+contours --name?--> lung or nodule --plane--> nearest slice --even-odd--> pixels, and those between
 """
 
 from collections import defaultdict
@@ -13,16 +13,17 @@ from pydicom import Dataset
 from factory.axes import ras_from_lps, zyx_from_ras
 from factory.dicom.stack import Stack
 from factory.errors import CaseError
-from factory.ingest.masks.annotation import Annotation, Drawing, Mask
+from factory.ingest.masks.annotation import Annotation, Drawing
 from factory.ingest.masks.dicom_file import check_reference, open_dicom, readable
-from factory.ingest.masks.polygon import Points, fill, num_crossings
+from factory.ingest.masks.planes import PlaneDrawing
+from factory.ingest.masks.polygon import Points
 
 KIND = "RTSTRUCT"
 _SOP_CLASSES = ("1.2.840.10008.5.1.4.1.1.481.3",)
 _MAX_BYTES = 128 * 2**20
 _MAX_CONTOUR_BYTES = 8 * 2**20
-_MAX_CROSSINGS = 100_000_000
-"""Rows crossed by all edges together; what takes seconds, not hours."""
+_MAX_NUMBER_BYTES = 32
+"""DICOM has 16; numbers become an array whose rows are as wide as the longest."""
 
 _CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR", "CLOSED_PLANAR_XOR")
 _SAME_PLANE = 0.02
@@ -44,7 +45,8 @@ def read_rtstruct(case_id: str, path: str, stack: Stack) -> Annotation:
 
     A pixel belongs to a structure if its centre lies in an odd number of the contours of one
     plane: outlines within outlines are holes. Contours between two slices are drawn on the
-    nearer one; where several planes are nearest to a slice, the nearest of them counts.
+    nearer one; where several planes are nearest to a slice, the nearest of them counts. Slices
+    between two planes that overlap and lie up to 10 mm or two slices apart are filled as well.
 
     Args:
         case_id: For messages.
@@ -63,7 +65,9 @@ def read_rtstruct(case_id: str, path: str, stack: Stack) -> Annotation:
         check_reference(case_id, KIND, stack, _series_of(dataset), _frames_of(dataset))
         names = _names(dataset)
         outlines = list(dataset.get("ROIContourSequence", ()))
-    drawing, num_other, cost = Drawing(stack.ct_hu.shape), 0, 0
+    drawing, num_other = Drawing(stack.ct_hu.shape), 0
+    slice_mm = float(np.linalg.norm(stack.affine[:3, 2]))
+    onto_slices = PlaneDrawing(case_id=case_id, kind=KIND, slice_mm=slice_mm)
     for outline in outlines:
         with readable(case_id, KIND):
             mask = drawing.mask_for(names.get(int(outline.ReferencedROINumber), "unnamed"))
@@ -71,10 +75,8 @@ def read_rtstruct(case_id: str, path: str, stack: Stack) -> Annotation:
         num_other += contours.num_other
         if mask is None or not contours.closed:
             continue
-        planes = _planes(case_id, contours.closed, stack)
-        cost += sum(num_crossings(polygons, mask.shape[1]) for polygons in planes.values())
-        _check_cost(case_id, cost)
-        _draw(planes, mask)
+        onto_slices.draw(_planes(case_id, contours.closed, stack), mask)
+    drawing.notes.extend(onto_slices.notes())
     if num_other:
         drawing.notes.append(f"{KIND}: {num_other} points and open lines left out")
     return drawing.done(KIND)
@@ -132,7 +134,15 @@ def _points(case_id: str, content: bytes) -> Points:
             f"its {KIND} has a contour of {len(content) >> 20} MiB; expected at most "
             f"{_MAX_CONTOUR_BYTES >> 20}. Draw it with fewer points.",
         )
-    numbers = np.array(content.strip(b" \0").split(b"\\")).astype(np.float64)
+    parts = content.strip(b" \0").split(b"\\")
+    longest = max(map(len, parts))
+    if longest > _MAX_NUMBER_BYTES:
+        raise CaseError(
+            case_id,
+            f"its {KIND} has a contour with a number of {longest} characters; expected at most "
+            f"{_MAX_NUMBER_BYTES}. Export it again.",
+        )
+    numbers = np.array(parts).astype(np.float64)
     if len(numbers) % 3 or not np.isfinite(numbers).all():
         raise CaseError(
             case_id,
@@ -176,23 +186,3 @@ def _check_inside(case_id: str, points: Points, stack: Stack) -> None:
             f"and {columns:.1f} mm beyond the columns of the CT; expected it within. Put it beside "
             "the series that it was drawn on.",
         )
-
-
-def _check_cost(case_id: str, cost: int) -> None:
-    if cost > _MAX_CROSSINGS:
-        raise CaseError(
-            case_id,
-            f"its {KIND} crosses {cost} rows of pixels; expected at most {_MAX_CROSSINGS}. Draw it with "
-            "fewer points.",
-        )
-
-
-def _draw(planes: dict[float, list[Points]], mask: Mask) -> None:
-    """Fill, on each slice, the contours of the plane that is nearest to it."""
-    nearest: dict[int, float] = {}
-    for at in sorted(planes):
-        k = int(np.clip(np.rint(at), 0, len(mask) - 1))
-        if k not in nearest or abs(at - k) < abs(nearest[k] - k):
-            nearest[k] = at
-    for k, at in nearest.items():
-        mask[k] |= fill(planes[at], (mask.shape[1], mask.shape[2]))

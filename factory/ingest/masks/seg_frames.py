@@ -65,7 +65,7 @@ def problem_of(dataset: Dataset, frames: SegFrames, size: tuple[int, int]) -> st
         )
     if frames.bits not in _BITS.get(frames.kind, ()):
         return (
-            f"is {frames.kind[:16] or 'of no type'} with {frames.bits} bits a pixel; expected BINARY, "
+            f"is {frames.kind if frames.kind in _BITS else 'of no known type'} with {frames.bits} bits a pixel; expected BINARY, "
             "FRACTIONAL or LABELMAP. Export it again"
         )
     if frames.kind == "FRACTIONAL" and not 1 <= frames.maximum <= 255:

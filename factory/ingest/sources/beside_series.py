@@ -5,7 +5,7 @@ lung*.nii.gz    nodule*.nii.gz      segmentations/                 beside F, if 
 """
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -27,9 +27,11 @@ def take(
     for file in files:
         by_folder[file.parent].append(file)
     folders = sorted(set(series_folders))
+    num_inside = Counter(folder.parent for folder in folders)
     found, taken = {}, set[Path]()
-    for folder in folders:
-        alone = sum(other.parent == folder.parent for other in folders) == 1
+    # Studies have series by the thousand, and most of them no file of another kind.
+    for folder in folders if files else ():
+        alone = num_inside[folder.parent] == 1
         masks, files_of = _masks_of(folder, by_folder, alone=alone)
         if files_of:
             found[str(folder)] = masks
@@ -42,6 +44,8 @@ def _masks_of(
 ) -> tuple[DrawnMasks, list[Path]]:
     """Return the masks of one folder, and all files that belong to them."""
     beside = by_folder.get(folder.parent, [])
+    if not alone:
+        beside = [file for file in beside if file.name.startswith(f"{folder.name}_")]
     plain = {file: _role_within(stem_of(file)) for file in by_folder.get(folder, [])}
     plain |= {file: _role_after(f"{folder.name}_", stem_of(file)) for file in beside}
     if alone:

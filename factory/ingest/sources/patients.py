@@ -7,23 +7,42 @@ from pathlib import Path
 from factory.errors import FactoryError
 
 _COLUMNS = ("case_id", "patient_id")
+_BYTES_AT_MOST = 64 * 2**20
 
 
 def read_patients(path: Path) -> dict[str, str]:
     """Read a CSV with columns `case_id` and `patient_id`.
 
     Raises:
-        FactoryError: The file is not UTF-8, has other columns, a line with one name, or one
-            case with two patients.
+        FactoryError: The file cannot be read, is too large or not UTF-8, has other columns, a
+            line with one name, or one case with two patients.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        with path.open("rb") as file:
+            content = file.read(_BYTES_AT_MOST + 1)
+        text = content.decode("utf-8-sig")
+    except OSError as error:
+        raise FactoryError(
+            f"patients {path}: found {error.strerror}; expected a CSV that can be read. Check the path "
+            "and its permissions."
+        ) from error
     except UnicodeDecodeError as error:
         raise FactoryError(
             f"patients {path}: found bytes that are no text ({error.reason}); expected a CSV in UTF-8. "
             "Save it again as CSV UTF-8."
         ) from error
-    return _patients_of(text, path)
+    if len(content) > _BYTES_AT_MOST:
+        raise FactoryError(
+            f"patients {path}: found more than {_BYTES_AT_MOST >> 20} MiB; expected a line for each "
+            "case. Check that it is the table of patients."
+        )
+    try:
+        return _patients_of(text, path)
+    except csv.Error as error:
+        raise FactoryError(
+            f"patients {path}: cannot be read ({error}); expected a CSV of short names. Close the "
+            "quotes that are open, and save it again as CSV UTF-8."
+        ) from error
 
 
 def _patients_of(text: str, path: Path) -> dict[str, str]:

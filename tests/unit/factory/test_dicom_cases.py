@@ -1,5 +1,6 @@
 """Series become cases with everything that was drawn on them; the rest is told, with its reason."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from support import save_nifti
 from factory.dicom.find import find_series
 from factory.dicom.identity import PatientKey
 from factory.ingest.dicom_cases import DicomCases, dicom_cases, find_xml
-from factory.ingest.sources import DrawnMasks, find_cases
+from factory.ingest.sources import DrawnMasks, SourceCase, find_cases
 from factory.ingest.tags import Tags
 
 TAGS = Tags(PatientKey(bytes(32)))
@@ -140,3 +141,49 @@ def test_a_study_without_patient_is_one_of_its_own_and_says_so(tmp_path: Path) -
     one, two = (case.source for case in found(tmp_path).cases)
     assert one.patient_id != two.patient_id
     assert "no PatientID in the header: the study is taken for a patient of its own" in one.notes
+
+
+@pytest.fixture
+def twins(tmp_path: Path) -> tuple[DicomScan, DicomScan]:
+    """Two patients whose series bear one UID, in studies of their own."""
+    one, two = (
+        write_dicom_scan(tmp_path / name, seed, size=SMALL, patient_id=name, series_uid="1.2.3")
+        for name, seed in (("a", 7), ("b", 8))
+    )
+    return one, two
+
+
+def by_folder(result: DicomCases) -> dict[str, SourceCase]:
+    return {case.folder.name: case.source for case in result.cases}
+
+
+def test_masks_beside_a_series_are_not_given_to_another_with_its_uid(
+    tmp_path: Path, twins: tuple[DicomScan, DicomScan]
+) -> None:
+    _, two = twins
+    save_nifti(tmp_path / "b" / "lung.nii.gz", two.drawn.lung.astype(np.uint8), two.drawn.affine)
+    cases = by_folder(found(tmp_path))
+    assert cases["a"].lung == ()
+    assert len(cases["b"].lung) == 1
+
+
+def test_of_two_series_with_one_uid_the_study_tells_whose_a_file_is(
+    tmp_path: Path, twins: tuple[DicomScan, DicomScan]
+) -> None:
+    one, two = twins
+    write_seg(tmp_path / "s.dcm", two.stack, {"lung": (LUNG_TYPE, two.stored(two.drawn.lung))})
+    reads = replace(reads_of([], series_uid="1.2.3"), study_uid=one.files.study_uid)
+    (tmp_path / "r.xml").write_text(lidc_text(reads))
+    cases = by_folder(found(tmp_path))
+    assert (len(cases["a"].lidc_xml), len(cases["b"].lidc_xml)) == (1, 0)
+    assert (len(cases["a"].seg), len(cases["b"].seg)) == (0, 1)
+
+
+@pytest.mark.usefixtures("twins")
+def test_a_file_that_may_be_of_either_of_two_series_is_nobody_s(tmp_path: Path) -> None:
+    (tmp_path / "r.xml").write_text(lidc_text(reads_of([], series_uid="1.2.3")))
+    result = found(tmp_path)
+    assert [case.source.lidc_xml for case in result.cases] == [(), ()]
+    assert [one.reason for one in result.rest] == [
+        "LIDC-IDRI XML that names the UID of several series; expected a UID for each series"
+    ]

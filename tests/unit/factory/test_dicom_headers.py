@@ -2,12 +2,14 @@
 
 import os
 import struct
+import tracemalloc
 import zlib
 
 import numpy as np
 import pytest
 from dicom_files import IDENTIFIERS, write_series
 from fuzzing import fuzz, mutated
+from pydicom import Dataset, Sequence
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
@@ -17,6 +19,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from factory.dicom import elements
 from factory.dicom.elements import DicomError, has_mark, may_be_unmarked
 from factory.dicom.find import find_series
 from factory.dicom.headers import read_header
@@ -139,6 +142,67 @@ def test_sequences_without_end_are_refused(tmp_path, file_of):
         DicomError, match=r"cannot be read \(RecursionError\); expected a whole DICOM file"
     ):
         read_header(tmp_path / "deep")
+
+
+def _with_items(path, whole: bytes, tag: bytes, num: int, *, is_ended: bool) -> None:
+    """Write a slice again, with a sequence of empty items before its rows."""
+    items = num * b"\xfe\xff\x00\xe0\0\0\0\0"
+    length = struct.pack("<I", len(items)) if is_ended else b"\xff\xff\xff\xff"
+    end = b"" if is_ended else b"\xfe\xff\xdd\xe0\0\0\0\0"
+    at = whole.index(b"\x28\0\x10\0US")
+    path.write_bytes(whole[:at] + tag + b"SQ\0\0" + length + items + end + whole[at:])
+
+
+@pytest.mark.parametrize("tag", [b"\x08\0\x15\x11", b"\x08\0\x40\x11"])
+@pytest.mark.parametrize("is_ended", [True, False])
+def test_more_items_than_a_header_has_are_refused_before_they_take_memory(
+    tmp_path, file_of, monkeypatch, tag, is_ended
+):
+    """Of a sequence that is asked for, and of one that is not; what is skipped costs nothing."""
+    monkeypatch.setattr(elements, "_PARTS_AT_MOST", 3000)
+    whole = file_of().read_bytes()
+    _with_items(tmp_path / "some", whole, tag, 2000, is_ended=is_ended)
+    assert read_header(tmp_path / "some").rows == 8
+    _with_items(tmp_path / "many", whole, tag, 200_000, is_ended=is_ended)
+    if is_ended and tag == b"\x08\0\x40\x11":
+        assert read_header(tmp_path / "many").rows == 8
+        return
+    tracemalloc.start()
+    with pytest.raises(DicomError, match="items beside the pixels; expected at most 3000"):
+        read_header(tmp_path / "many")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 10 * 2**20
+
+
+def test_items_in_big_endian_are_counted_as_well(file_of, monkeypatch):
+    monkeypatch.setattr(elements, "_PARTS_AT_MOST", 60)
+
+    def fill(k, data):
+        data.ReferencedSeriesSequence = [Dataset() for _ in range(61)]
+
+    path = file_of(edit=fill, transfer_syntax=ExplicitVRBigEndian)
+    with pytest.raises(DicomError, match="found a sequence of 61 items"):
+        read_header(path)
+
+
+def test_a_value_that_would_become_a_million_numbers_is_refused(file_of):
+    path = file_of(edit=lambda k, data: data.add_new("ImageType", "UT", "1\\" * 1_100_000))
+    with pytest.raises(DicomError, match=r"found a value of 2200000 bytes .* of up to 2 MiB"):
+        read_header(path)
+
+
+def test_the_contents_of_a_segmentation_are_not_read_to_sort_it(file_of, monkeypatch):
+    monkeypatch.setattr(elements, "_PARTS_AT_MOST", 200)
+
+    def fill(k, data):
+        frames = Sequence([Dataset() for _ in range(300)])
+        frames.is_undefined_length = True
+        data.PerFrameFunctionalGroupsSequence = frames
+        data["PerFrameFunctionalGroupsSequence"].is_undefined_length = True
+        data.Modality = "SEG"
+
+    assert read_header(file_of(edit=fill)).modality == "SEG"
 
 
 def test_a_file_that_cannot_be_opened_is_refused_without_its_name(tmp_path):

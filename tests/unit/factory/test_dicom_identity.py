@@ -156,3 +156,8 @@ def test_a_key_that_cannot_be_written_is_an_error_with_the_way_out(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="Check its folder, or set FACTORY_PATIENT_KEY"):
         patient_key(tmp_path / "file" / "key", {})
+
+
+def test_a_check_tells_keys_apart_and_is_no_hash_of_anybody():
+    assert KEY.check == PatientKey(bytes(range(32))).check != OTHER_KEY.check
+    assert KEY.check not in {KEY.patient_id(Someone()), KEY.hashed("patient", "")}

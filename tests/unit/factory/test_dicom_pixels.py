@@ -371,7 +371,7 @@ def test_the_size_of_a_jpeg_stands_behind_other_segments_and_filling():
 @pytest.mark.parametrize(
     ("size", "said"),
     [
-        (65535, "the slices declare 3 x 65535 x 65535 voxels; expected at most 2147483648"),
+        (65535, "the slices declare 3 x 65535 x 65535 voxels; expected at most 1073741824"),
         (4096, "slice at z -200.00 mm declares 4096 x 4096 pixels and has 240 bytes of them"),
     ],
 )

@@ -263,6 +263,19 @@ def test_a_torn_file_is_broken_and_other_bytes_are_no_dicom(tmp_path):
     assert found.left_out[0].broken
 
 
+@pytest.mark.parametrize("content", [b"", bytes(5000), b"a page that says: not found"])
+@pytest.mark.parametrize("name", ["a.dcm", "A.IMA"])
+def test_a_file_that_is_dicom_by_its_name_alone_is_broken_and_not_passed_over(
+    tmp_path, name, content
+):
+    write_series(tmp_path, ct(), SPACING)
+    (tmp_path / name).write_bytes(content)
+    (tmp_path / "a.bin").write_bytes(content)
+    (left,) = find_series(tmp_path).left_out
+    assert (left.paths, left.broken) == ((tmp_path / name,), True)
+    assert left.reason.startswith("named as DICOM and is none; expected a whole DICOM file")
+
+
 def test_a_link_back_up_does_not_show_a_scan_twice(tmp_path):
     write_series(tmp_path / "a", ct(), SPACING)
     (tmp_path / "a" / "up").symlink_to(tmp_path)

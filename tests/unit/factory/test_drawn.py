@@ -136,6 +136,50 @@ def test_what_readers_outlined_comes_with_their_scores(
     )
 
 
+def test_readers_who_outlined_nothing_are_still_counted(
+    made: Callable[..., PreparedCase], files: dict[str, str], scan: DicomScan, tmp_path: Path
+) -> None:
+    small = reads_of([], [], [], [], series_uid=scan.files.series_uid, num_small=2)
+    path = tmp_path / "small.xml"
+    path.write_text(lidc_text(replace(small, study_uid=scan.files.study_uid)))
+    note = "LIDC-IDRI: 8 marks under 3 mm and 0 of non-nodules, which have no extent"
+    assert note in made(lidc_xml=(str(path),), seg=(files["lung.dcm"],)).notes
+    drawn_by_others = made(lidc_xml=(str(path),), nodule=(files["nodule.nii.gz"],))
+    assert note in drawn_by_others.notes
+    assert drawn_by_others.nodules
+    assert all(nodule.get("num_readers") is None for nodule in drawn_by_others.nodules)
+
+
+def test_a_segmentation_without_a_voxel_says_what_it_left_out(
+    made: Callable[..., PreparedCase], scan: DicomScan, tmp_path: Path
+) -> None:
+    path = write_rtstruct(
+        tmp_path / "rs.dcm", scan.stack, {"Heart": circles(scan.stack, 9.0), "GTV": []}
+    )
+    notes = made(rtstruct=(str(path),)).notes
+    assert any(note.startswith("RTSTRUCT: 1 of 2 structures are neither") for note in notes)
+
+
+def test_nodules_that_readers_did_not_outline_have_no_scores_of_theirs(
+    made: Callable[..., PreparedCase], files: dict[str, str]
+) -> None:
+    prepared = made(nodule=(files["nodule.nii.gz"],), lidc_xml=(files["reads.xml"],))
+    assert "nodules from masks; unused: LIDC-IDRI XML" in prepared.notes
+    assert prepared.nodules
+    assert all(nodule.get("num_readers") is None for nodule in prepared.nodules)
+    assert not any("marks under 3 mm" in note for note in prepared.notes)
+
+
+def test_nodules_that_leave_no_lung_are_named_by_where_they_come_from(
+    made: Callable[..., PreparedCase], scan: DicomScan, tmp_path: Path
+) -> None:
+    lung = scan.stored(scan.drawn.lung)
+    segments = {"lung": (LUNG_TYPE, lung), "nodule": (NODULE_TYPE, lung)}
+    path = write_seg(tmp_path / "all.dcm", scan.stack, segments)
+    with pytest.raises(CaseError, match="the nodules from DICOM SEG cover all of the lungs; exp"):
+        made(seg=(str(path),))
+
+
 @pytest.mark.parametrize(
     ("given", "note"),
     [

@@ -94,5 +94,25 @@ def test_the_voxels_of_a_metaimage_count_as_its_header_does(tmp_path: Path) -> N
     assert fingerprint(source).ct_sha256 == sha256_of_file(tmp_path / "a.mhd")
 
 
+@pytest.mark.parametrize("role", ["lung", "nodule", "labels"])
+def test_the_voxels_of_a_mask_count_as_its_header_does(tmp_path: Path, role: str) -> None:
+    (tmp_path / "ct.nii").write_text("ct")
+    (tmp_path / "m.mhd").write_text("ElementDataFile = m.zraw\n")
+    (tmp_path / "m.zraw").write_bytes(b"drawn")
+    mask = str(tmp_path / "m.mhd")
+    source = SourceCase(case_id="c", patient_id="p", ct=str(tmp_path / "ct.nii"))
+    source = replace(source, **{role: mask if role == "labels" else (mask,)})
+    before = fingerprint(source)
+    (tmp_path / "m.zraw").write_bytes(b"again")
+    assert fingerprint(source).digest != before.digest
+
+
+@pytest.mark.parametrize("name", ["", "/", ".."])
+def test_a_header_that_names_no_file_counts_alone(tmp_path: Path, name: str) -> None:
+    (tmp_path / "a.mhd").write_text(f"ElementDataFile = {name}\n")
+    source = SourceCase(case_id="c", patient_id="p", ct=str(tmp_path / "a.mhd"))
+    assert fingerprint(source).ct_sha256 == sha256_of_file(tmp_path / "a.mhd")
+
+
 def test_lungs_segmented_by_another_method_make_another_case(source: SourceCase) -> None:
     assert fingerprint(source, "lungmask").digest != fingerprint(source).digest

@@ -77,3 +77,14 @@ def test_all_that_is_said_of_a_structure_counts():
     assert role_of("Segment 1", "Lung") == LUNG
     assert role_of("Lung", "Nodule") == NODULE
     assert role_of("Lesion 2", "Lesion", "Liver") == BACKGROUND
+
+
+@pytest.mark.parametrize("what", ["Consolidation", "Emphysema", "Ground glass", "Segment 1"])
+def test_what_lies_in_the_lung_is_not_the_lung(what):
+    assert role_of(what, what, regions=["Left lung"]) == BACKGROUND
+
+
+def test_where_a_nodule_lies_decides_whether_it_is_one_of_the_lung():
+    assert role_of("1", "Nodule", regions=["Lung"]) == NODULE
+    assert role_of("1", "Lesion", regions=["Liver"]) == BACKGROUND
+    assert role_of("1", "Lung", regions=["Lung"]) == LUNG

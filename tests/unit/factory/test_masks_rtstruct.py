@@ -1,10 +1,12 @@
 import numpy as np
 import pytest
 from annotation_files import circles, dice, sphere, square, stack_of, write_rtstruct
+from pydicom import dcmread, dcmwrite
 from pydicom.uid import generate_uid
+from scipy import ndimage
 
 from factory.errors import CaseError
-from factory.ingest.masks import dicom_file, rtstruct
+from factory.ingest.masks import dicom_file, planes, rtstruct
 from factory.ingest.masks.rtstruct import read_rtstruct
 
 
@@ -95,6 +97,76 @@ def test_an_outline_between_two_slices_is_drawn_on_the_nearer_one(drawn):
     assert np.flatnonzero(found.nodule.any(axis=(1, 2))).tolist() == [5, 9]
 
 
+@pytest.mark.parametrize("step", [2, 3])
+def test_the_slices_between_outlines_are_filled_from_the_nearest(drawn, step):
+    stack = stack_of()
+    every = [square(stack, k, 4.5, 6.5 + k) for k in range(13)]
+    found = drawn({"GTV": every[::step]}, stack)
+    whole = drawn({"GTV": every}, stack).nodule
+    for k in range(13):
+        nearest = k - k % step if k % step * 2 <= step else k - k % step + step
+        np.testing.assert_array_equal(found.nodule[k], whole[nearest])
+    num = 13 - len(every[::step])
+    assert found.notes == (
+        f"RTSTRUCT: {num} slices between contours of one structure filled from the nearest of them",
+    )
+
+
+def test_a_sphere_that_is_outlined_on_every_second_slice_is_one_sphere(drawn):
+    stack = stack_of()
+    found = drawn({"GTV": circles(stack, 18.0)[::2]}, stack)
+    assert ndimage.label(found.nodule)[1] == 1
+    assert dice(found.nodule, sphere(stack, 18.0)) > 0.93
+
+
+def test_outlines_far_apart_stay_apart_with_a_note(drawn):
+    stack = stack_of()
+    found = drawn({"GTV": [square(stack, k, 4.5, 8.5) for k in (2, 6)]}, stack)
+    assert np.flatnonzero(found.nodule.any(axis=(1, 2))).tolist() == [2, 6]
+    assert found.notes == (
+        "RTSTRUCT: 1 gaps of more than 10 mm between contours of one structure left open",
+    )
+
+
+def test_outlines_beside_each_other_and_of_other_structures_are_not_joined(drawn):
+    stack = stack_of()
+    found = drawn(
+        {
+            "GTV": [square(stack, 3, 4.5, 8.5), square(stack, 5, 20.5, 24.5)],
+            "GTV2": [square(stack, 9, 4.5, 8.5)],
+            "GTV3": [square(stack, 11, 4.5, 8.5)],
+        },
+        stack,
+    )
+    assert np.flatnonzero(found.nodule.any(axis=(1, 2))).tolist() == [3, 5, 9, 11]
+    assert found.notes == ()
+
+
+def test_only_the_piece_that_goes_on_is_continued(drawn):
+    stack = stack_of()
+    found = drawn(
+        {
+            "GTV": [
+                square(stack, 3, 4.5, 8.5),
+                square(stack, 3, 20.5, 24.5),
+                square(stack, 5, 4.5, 8.5),
+            ]
+        },
+        stack,
+    )
+    assert found.nodule.sum(axis=(1, 2))[3:6].tolist() == [32, 16, 16]
+    assert found.nodule[4, 5:9, 5:9].all()
+
+
+def test_the_pixels_to_fill_count_as_work(drawn, monkeypatch):
+    stack = stack_of()
+    monkeypatch.setattr(planes, "_MAX_STEPS", 150)
+    # Two edges cross the 30 rows of each; the rest is area: 31 * 31 // 16 = 60.
+    assert drawn({"GTV": [square(stack, 3, 4.5, 34.5)]}, stack).nodule.sum() == 900
+    with pytest.raises(CaseError, match="takes more than 150 steps"):
+        drawn({"GTV": [square(stack, k, 4.5, 34.5) for k in (3, 9)]}, stack)
+
+
 def test_of_planes_finer_than_the_slices_the_nearest_counts(drawn):
     stack = stack_of()
     planes = [square(stack, 4.6, 4.5, 6.5), square(stack, 5.1, 4.5, 9.5)]
@@ -162,6 +234,15 @@ def test_a_file_of_another_kind_is_refused(drawn):
         drawn({"GTV": []}, edit=retype)
 
 
+def test_a_class_that_is_no_uid_is_not_quoted(tmp_path):
+    stack = stack_of()
+    path = write_rtstruct(tmp_path / "rs.dcm", stack, {"GTV": []})
+    uid = b"1.2.840.10008.5.1.4.1.1.481.3"
+    path.write_bytes(path.read_bytes().replace(uid, b"Doe^Jane".ljust(len(uid), b"\0")))
+    with pytest.raises(CaseError, match=r"is of SOP class none; expected 1\.2.*481\.3\. Leave"):
+        read_rtstruct("a", str(path), stack)
+
+
 @pytest.mark.parametrize(
     ("written", "words"),
     [
@@ -169,14 +250,15 @@ def test_a_file_of_another_kind_is_refused(drawn):
         (b"1.0\\nan\\2", "a contour of 3 numbers that are not points"),
         (b"1e999\\1\\2", "a contour of 3 numbers that are not points"),
         (b"1.0\\two\\3", r"cannot be read \(ValueError\)"),
+        (b"1\\2\\3." + b"0" * 40, "a contour with a number of 42 characters"),
     ],
 )
 def test_contours_that_are_no_points_are_refused(tmp_path, written, words):
     stack = stack_of()
-    path = write_rtstruct(tmp_path / "rs.dcm", stack, {"GTV": [np.full((1, 3), 7.0)]})
+    path = write_rtstruct(tmp_path / "rs.dcm", stack, {"GTV": [np.full((2, 3), 7.0)]})
     whole = path.read_bytes()
-    start = whole.index(b"7.000000\\7.000000\\7.000000")
-    path.write_bytes(whole[:start] + written.ljust(26) + whole[start + 26 :])
+    start = whole.index(b"\\".join([b"7.000000"] * 6))
+    path.write_bytes(whole[:start] + written.ljust(53) + whole[start + 53 :])
     with pytest.raises(CaseError, match=rf"^case a: its RTSTRUCT .*{words}; expected"):
         read_rtstruct("a", str(path), stack)
 
@@ -191,8 +273,8 @@ def test_sizes_are_refused_before_they_are_parsed(drawn, monkeypatch):
         ):
             drawn(outlines, stack)
     with monkeypatch.context() as patch:
-        patch.setattr(rtstruct, "_MAX_CROSSINGS", 10)
-        with pytest.raises(CaseError, match=r"crosses \d+ rows of pixels; expected at most 10\."):
+        patch.setattr(planes, "_MAX_STEPS", 10)
+        with pytest.raises(CaseError, match=r"takes more than 10 steps to draw; expected fewer"):
             drawn(outlines, stack)
     with monkeypatch.context() as patch:
         patch.setattr(rtstruct, "_MAX_BYTES", 1000)
@@ -202,6 +284,26 @@ def test_sizes_are_refused_before_they_are_parsed(drawn, monkeypatch):
         patch.setattr(dicom_file, "_MAX_ITEMS", 5)
         with pytest.raises(CaseError, match=r"has \d+ sequence items; expected at most 5\. Export"):
             drawn(outlines, stack)
+
+
+def test_items_are_counted_in_either_byte_order_and_in_deflated_files(drawn, tmp_path, monkeypatch):
+    def deflate(plan):
+        plan.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.1.99"
+
+    stack = stack_of()
+    path = tmp_path / "big.dcm"
+    write_rtstruct(path, stack, {"GTV": circles(stack, 9.0)})
+    plan = dcmread(path)
+    plan.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.2"
+    dcmwrite(path, plan, implicit_vr=False, little_endian=False)
+    assert read_rtstruct("a", str(path), stack).nodule.any()
+    monkeypatch.setattr(dicom_file, "_MAX_ITEMS", 5)
+    for read in (
+        lambda: read_rtstruct("a", str(path), stack),
+        lambda: drawn({"GTV": circles(stack, 9.0)}, stack, edit=deflate),
+    ):
+        with pytest.raises(CaseError, match=r"has \d+ sequence items; expected at most 5\."):
+            read()
 
 
 def test_a_deflated_file_is_read_unless_it_inflates_to_too_much(drawn, monkeypatch):

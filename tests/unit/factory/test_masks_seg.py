@@ -13,6 +13,7 @@ from annotation_files import (
     write_seg,
 )
 from highdicom.seg import SegmentationTypeValues
+from highdicom.sr.coding import CodedConcept
 from PIL import Image
 from pydicom.encaps import encapsulate
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless, generate_uid
@@ -136,6 +137,26 @@ def test_a_compression_that_masks_do_not_have_is_named(drawn):
             transfer_syntax=JPEGLSLossless,
             edit=retype,
         )
+
+
+def test_a_disease_of_the_lung_is_not_drawn_as_the_lung(drawn):
+    stack = stack_of()
+    consolidation = CodedConcept("95436008", "SCT", "Consolidation")
+
+    def place(seg):
+        for segment in seg.SegmentSequence:
+            segment.AnatomicRegionSequence = [CodedConcept("39607008", "SCT", "Lung")]
+
+    found = drawn(
+        {
+            "Consolidation": (consolidation, sphere(stack, 9.0)),
+            "1": (NODULE_TYPE, sphere(stack, 5.0)),
+        },
+        stack,
+        edit=place,
+    )
+    assert found.lung is None
+    np.testing.assert_array_equal(found.nodule, sphere(stack, 5.0))
 
 
 def test_segments_that_are_neither_are_left_out_and_counted_but_not_named_in_notes(drawn):
@@ -262,7 +283,10 @@ def test_frames_that_are_turned_or_scaled_against_the_ct_are_refused(drawn):
             r"1000000 frames; expected 1 to 60000",
         ),
         (lambda seg: setattr(seg, "NumberOfFrames", 5_000), r"declares 1200000 bytes .* has \d+;"),
-        (lambda seg: setattr(seg, "SegmentationType", "SURFACE"), r"is SURFACE with 1 bits"),
+        (
+            lambda seg: setattr(seg, "SegmentationType", "SURFACE"),
+            r"is of no known type with 1 bits",
+        ),
         (lambda seg: setattr(seg, "BitsAllocated", 8), r"declares \d+ bytes of pixels and has \d+"),
         (lambda seg: seg.PerFrameFunctionalGroupsSequence.pop(), r"describes \d+ of \d+ frames"),
         (

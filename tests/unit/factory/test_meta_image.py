@@ -77,6 +77,13 @@ def test_a_header_in_the_raw_file_is_skipped(tmp_path):
     np.testing.assert_array_equal(read_ct("a", path)[0], HU[:, ::-1, ::-1])
 
 
+def test_of_a_raw_file_with_a_header_of_any_size_the_last_bytes_are_the_voxels(tmp_path):
+    path = write(tmp_path, "a.mhd", b"x" * 77 + HU.tobytes(), HeaderSize="-1")
+    np.testing.assert_array_equal(read_ct("a", path)[0], HU[:, ::-1, ::-1])
+    with pytest.raises(CaseError, match="239 bytes of voxels, expected 240"):
+        read_ct("a", write(tmp_path, "a.mhd", HU.tobytes()[1:], HeaderSize="-1"))
+
+
 def test_labels_are_read(tmp_path):
     labels = (HU > 0).astype("u1") * 4
     path = write(tmp_path, content=labels.tobytes(), ElementType="MET_UCHAR")
@@ -116,6 +123,7 @@ def test_voxels_are_never_read_from_another_folder(tmp_path, elsewhere):
         ({"NDims": "4"}, "expected three dimensions and one channel"),
         ({"ElementNumberOfChannels": "3"}, "expected three dimensions and one channel"),
         ({"ElementType": "MET_STRING"}, "ElementType MET_STRING, expected one of MET_CHAR"),
+        ({"BinaryData": "False"}, "BinaryData = False, expected binary voxels"),
         ({"ElementSpacing": "700 800 2500"}, r"has voxels of 700 x 800 x 2500 mm; expected"),
         ({"TransformMatrix": "1 0 0 1 0 0 0 0 1"}, "an affine that cannot be inverted"),
         ({"Offset": "nan 0 0"}, "an affine that cannot be inverted"),
@@ -124,6 +132,15 @@ def test_voxels_are_never_read_from_another_folder(tmp_path, elsewhere):
 def test_a_header_that_cannot_be_meant_is_refused(tmp_path, fields, words):
     with pytest.raises(CaseError, match=rf"^case a: .*a\.mha .*{words}"):
         read_ct("a", write(tmp_path, **fields))
+
+
+@pytest.mark.parametrize(
+    ("size", "compressed"), [("-1", "True"), ("-2", "False")], ids=["compressed", "below"]
+)
+def test_a_header_size_that_says_nothing_is_refused(tmp_path, size, compressed):
+    path = write(tmp_path, "a.mhd", HeaderSize=size, CompressedData=compressed)
+    with pytest.raises(CaseError, match=rf"HeaderSize {size}, expected 0 or more, or -1 where"):
+        read_ct("a", path)
 
 
 def test_a_file_that_would_unpack_to_more_than_it_can_is_refused_before_it_is_unpacked(tmp_path):

@@ -1,10 +1,13 @@
+import io
 import os
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from factory.errors import StoreError
+from factory.nodules import archive
 from factory.nodules.bank import NoduleBank, embedded_bank, largest_piece, load_bank
 
 NODE21 = Path(os.environ.get("FACTORY_CT_DIR", "../shared/ct")) / "nodules" / "node21_masks.npz"
@@ -145,6 +148,50 @@ def test_a_single_array_is_told_how_to_become_a_bank(tmp_path):
     np.save(path, np.zeros((2, 4, 4, 4)))
     with pytest.raises(StoreError, match=r"single array of shape \(2, 4, 4, 4\).*np\.savez"):
         load_bank(path)
+
+
+def _npy_of(shape: tuple[int, ...]) -> bytes:
+    file = io.BytesIO()
+    header = {"descr": "|b1", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)
+    return file.getvalue()
+
+
+def test_a_shape_that_no_memory_holds_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "bank.npz", "w") as packed:
+        packed.writestr("masks.npy", _npy_of((2**60,)))
+    with pytest.raises(StoreError, match=r"bank\.npz: cannot be read .*expected a whole"):
+        load_bank(tmp_path / "bank.npz")
+    (tmp_path / "bank.npy").write_bytes(_npy_of((2**60,)))
+    with pytest.raises(StoreError, match=r"bank\.npy: cannot be read .*expected a whole"):
+        load_bank(tmp_path / "bank.npy")
+
+
+@pytest.mark.parametrize(
+    ("local", "central", "value", "problem"),
+    [(6, 8, 1, "encrypted"), (8, 10, 99, "compression method is not supported")],
+)
+def test_a_locked_archive_and_one_of_an_unknown_packer_are_named(
+    tmp_path, local, central, value, problem
+):
+    path = save_packed(tmp_path / "bank.npz", [cube(3)], ["a"])
+    content = bytearray(path.read_bytes())
+    content[local] = value
+    content[content.index(b"PK\x01\x02") + central] = value
+    path.write_bytes(bytes(content))
+    with pytest.raises(StoreError, match=rf"bank\.npz: cannot be read \(.*{problem}"):
+        load_bank(path)
+
+
+def test_an_archive_that_unpacks_to_too_much_is_refused_before_it_does(tmp_path, monkeypatch):
+    np.savez_compressed(tmp_path / "bank.npz", masks=np.ones((2, 40, 40, 40), bool), other=[1])
+    monkeypatch.setattr(archive, "_BYTES_AT_MOST", 128_128)
+    assert len(load_bank(tmp_path / "bank.npz")) == 2
+    monkeypatch.setattr(archive, "_BYTES_AT_MOST", 128_127)
+    with pytest.raises(
+        StoreError, match=r"unpacks to 128128 bytes, expected at most 128127\. Crop"
+    ):
+        load_bank(tmp_path / "bank.npz")
 
 
 @pytest.mark.parametrize(

@@ -173,6 +173,16 @@ def test_a_nodule_that_leaves_the_scan_is_cut_off():
     assert 0.35 < drawn.sum() * VOXEL_MM3 / sphere_mm3 < 0.65
 
 
+def test_a_nodule_of_far_too_many_voxels_is_refused_before_it_is_drawn():
+    fine = np.diag([0.06, 0.06, 0.06, 1.0])
+    middle = point(100.0, (-1.0, -1.0, 1.0))
+    with pytest.raises(
+        CaseError,
+        match=r"^case a: a nodule of 100 mm takes a box of \d+ voxels; expected at most 67",
+    ):
+        draw(middle, affine=fine)
+
+
 def test_a_centre_outside_of_the_scan_names_the_likely_mistake():
     with pytest.raises(
         CaseError, match=r"^case a: a nodule's centre \(2\.3, 44\.1, -80\.2\) mm lies"

@@ -1,6 +1,8 @@
 """Headers say how large a scan is, before anything is read of it."""
 
 import gzip
+import struct
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,23 @@ def test_sizes_are_in_the_order_of_our_arrays(tmp_path: Path) -> None:
     assert spacing_mm == pytest.approx((2.5, 0.8, 0.7))
     (tmp_path / "a.mhd").write_text(MHD)
     assert declared_size(str(tmp_path / "a.mhd")) == ((30, 48, 64), (2.5, 0.8, 0.7))
+
+
+def test_a_size_is_read_without_what_a_header_hides_before_its_voxels(tmp_path: Path) -> None:
+    """64 MiB of a header extension, deflated to nothing: a thousand such files are a bomb."""
+    hidden = 64 * 2**20
+    plain = save_nifti(tmp_path / "a.nii", np.zeros((3, 4, 5), np.int16), np.eye(4)).read_bytes()
+    header = bytearray(plain[:348])
+    struct.pack_into("<f", header, 108, 352.0 + hidden)
+    extension = struct.pack("<ii", hidden, 6) + bytes(hidden - 8)
+    with gzip.open(tmp_path / "a.nii.gz", "wb", compresslevel=1) as file:
+        file.write(bytes(header) + b"\1\0\0\0" + extension + bytes(120))
+    tracemalloc.start()
+    found = declared_size(str(tmp_path / "a.nii.gz"))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found == UNKNOWN
+    assert peak < 16 * 2**20
 
 
 @pytest.mark.parametrize(

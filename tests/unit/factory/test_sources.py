@@ -4,7 +4,13 @@ from pathlib import Path
 import pytest
 
 from factory.errors import FactoryError
-from factory.ingest.sources import Findings, SourceCase, find_cases, read_patients
+from factory.ingest.sources import (
+    Findings,
+    SourceCase,
+    find_cases,
+    patients,
+    read_patients,
+)
 
 
 @pytest.fixture
@@ -261,6 +267,24 @@ def test_a_table_of_patients_without_its_columns_is_refused(tmp_path, content, f
 def test_a_line_of_patients_that_contradicts_or_lacks_one_is_named(tmp_path, line, found):
     with pytest.raises(FactoryError, match=rf"line 3: found {found}.*one patient for each case"):
         patients_from(tmp_path, f"case_id,patient_id\na,P1\n{line}\n")
+
+
+def test_a_quote_that_nobody_closed_is_told(tmp_path):
+    with pytest.raises(FactoryError, match=r"patients\.csv: cannot be read \(field larger.*quotes"):
+        patients_from(tmp_path, 'case_id,patient_id\na,"P1\n' + "b,P2\n" * 40_000)
+
+
+def test_a_table_of_patients_that_cannot_be_opened_or_is_far_too_large_is_refused(
+    tmp_path, monkeypatch
+):
+    with pytest.raises(FactoryError, match=r"found Is a directory; expected a CSV"):
+        read_patients(tmp_path)
+    monkeypatch.setattr(patients, "_BYTES_AT_MOST", 30)
+    assert patients_from(tmp_path, "case_id,patient_id\na,P1\nb,P2\n") == {"a": "P1", "b": "P2"}
+    with pytest.raises(
+        FactoryError, match=r"patients\.csv: found more than 0 MiB; expected a line"
+    ):
+        patients_from(tmp_path, "case_id,patient_id\na,P1\nb,P2\nc,P3\n")
 
 
 def test_a_table_of_patients_that_is_no_text_is_refused(tmp_path):

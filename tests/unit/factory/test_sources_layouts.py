@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from factory.ingest.sources import DrawnMasks, Findings, SourceCase, find_cases
+from factory.ingest.sources import DrawnMasks, Findings, SourceCase, beside_series, find_cases
 from factory.ingest.sources.total_segmentator import LOBES
 from factory.layouts import LUNG, NODULE
 
@@ -224,3 +224,9 @@ def test_a_mask_beside_two_folders_of_dicom_files_is_of_neither(folder, tmp_path
 
 def test_a_source_of_dicom_series_alone_has_no_cases_of_its_own(folder):
     assert folder(series=("p1",)).cases == []
+
+
+def test_thousands_of_series_are_searched_for_masks_once_and_not_once_for_each():
+    folders = [Path(f"/data/p{n:05d}/s1") for n in range(20_000)]
+    masks, rest = beside_series.take([folders[7].with_name("lung.nii.gz")], folders)
+    assert (list(masks), rest) == ([str(folders[7])], [])

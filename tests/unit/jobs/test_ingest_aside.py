@@ -8,7 +8,8 @@ from factory.dicom.identity import PatientKey
 from factory.ingest.tags import Tags
 from factory.lake import QUARANTINE, Lake
 from jobs.ingest.aside import LEFT_OUT, keep_aside, publish_aside
-from jobs.ingest.inputs import Aside, Inputs
+from jobs.ingest.inputs import Inputs
+from jobs.ingest.no_case import Aside
 from manifests.read import read_table
 from manifests.schema import LEFT_OUT_SCHEMA, QUARANTINE_SCHEMA
 

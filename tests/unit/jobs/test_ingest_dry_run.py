@@ -9,11 +9,12 @@ from support import ingest_in_process, write_scan
 from typer.testing import CliRunner
 
 from factory.dicom.identity import KEY_VARIABLE
-from factory.errors import StoreError
+from factory.errors import FactoryError, StoreError
 from factory.ingest.prepare import IngestConfig
+from factory.lake import Lake
 from jobs.app import app
 from jobs.ingest.job import dry_run
-from jobs.ingest.private import Private
+from jobs.ingest.private import Private, claim_key
 
 CONFIG = IngestConfig(grid=16)
 SMALL = (12, 24, 32)
@@ -75,7 +76,7 @@ def test_with_a_key_the_names_are_those_that_cases_will_have(tmp_path: Path) -> 
 def test_cases_that_the_store_has_are_already_there(tmp_path: Path) -> None:
     write_scan(tmp_path / "first", "plain", 1)
     ingest_in_process(tmp_path / "first", tmp_path / "cases", CONFIG)
-    assert lines(tmp_path)["plain_ct.nii.gz"][-1] == "nothing: already there"
+    assert lines(tmp_path)["plain_ct.nii.gz"][-1] == "already there; made anew if its files changed"
 
 
 @pytest.mark.usefixtures("scan")
@@ -93,3 +94,39 @@ def test_the_command_prints_the_table_without_ray(tmp_path: Path) -> None:
     assert result.exit_code == 0
     assert result.stdout.splitlines()[0].split() == ["input", "case", "scan", "drawn", "would"]
     assert not (tmp_path / "c").exists()
+
+
+@pytest.mark.usefixtures("scan")
+def test_names_cannot_write_to_the_terminal_what_they_like(tmp_path: Path) -> None:
+    (tmp_path / "scans" / "x\x1b[2J\nfake.xml").write_bytes(b"no XML")
+    text = dry_run(tmp_path / "scans", tmp_path / "cases", CONFIG)
+    assert "\x1b" not in text
+    assert "quarantine: a name that is not text" in next(
+        line for line in text.splitlines() if "fake.xml" in line
+    )
+    assert text.count("fake.xml") == 1
+
+
+@pytest.mark.usefixtures("scan")
+def test_names_that_are_no_text_can_be_printed(tmp_path: Path) -> None:
+    (tmp_path / "scans" / "b\udcff.dcm").write_bytes(b"")
+    dry_run(tmp_path / "scans", tmp_path / "cases", CONFIG).encode()
+
+
+@pytest.mark.usefixtures("scan")
+def test_another_key_than_the_store_s_is_refused_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_scan(tmp_path / "first", "plain", 1)
+    lake = Lake(ingest_in_process(tmp_path / "first", tmp_path / "cases", CONFIG))
+    claim_key(lake, Private.of(tmp_path / "cases", None).tags().key)
+    assert lines(tmp_path)["one/ct"][-1] == "ingest"
+    monkeypatch.setenv(KEY_VARIABLE, "00" * 32)
+    with pytest.raises(StoreError, match="found a patient key other than"):
+        lines(tmp_path)
+
+
+@pytest.mark.usefixtures("scan")
+def test_a_lung_model_that_is_not_installed_is_told_before_the_work(tmp_path: Path) -> None:
+    with pytest.raises(FactoryError, match="totalsegmentator"):
+        dry_run(tmp_path / "scans", tmp_path / "cases", CONFIG, lungs="totalsegmentator")

@@ -14,6 +14,12 @@ from factory.ingest.tags import Tags
 from jobs.ingest.inputs import Asked, Inputs, gather
 
 SMALL = (12, 24, 32)
+
+
+def no_tags() -> Tags:
+    raise AssertionError("a key was asked for")
+
+
 POINT = NodulePoint(center_lps_mm=(0.0, 0.0, 0.0), diameter_mm=6.0)
 
 
@@ -58,7 +64,7 @@ def test_dicom_and_nifti_of_one_tree_are_found_together(source: Path, scan: Dico
     refused = {Path(one.place).name: one.reason for one in inputs.refused}
     assert set(refused) == {"report.dcm", "torn", "alone"}
     assert refused["torn"] == "found no usable PixelSpacing"
-    assert refused["alone"] == f"found the mask {source}/alone_lung.nii.gz but no CT"
+    assert refused["alone"] == "found the mask a file but no CT"
 
 
 def test_what_the_store_is_told_of_dicom_inputs_has_no_path_and_no_identifier(
@@ -67,7 +73,7 @@ def test_what_the_store_is_told_of_dicom_inputs_has_no_path_and_no_identifier(
     inputs = found(source)
     told = [*inputs.refused, *inputs.left_out]
     of_dicom = [one for one in told if one.file.startswith("file-")]
-    assert len(of_dicom) == 5
+    assert len(of_dicom) == len(told) == 6
     text = "\n".join(f"{one.file} {one.case_id} {one.reason} {one.message}" for one in of_dicom)
     for identifier in (*IDENTIFIERS, "P1", scan.files.series_uid, scan.files.study_uid, "/"):
         assert identifier not in text
@@ -105,3 +111,33 @@ def test_a_rule_that_is_none_is_refused_where_there_is_no_series_too(tmp_path: P
 def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(FactoryError, match=r"source .*absent: found No such file or directory"):
         found(tmp_path / "absent")
+
+
+def test_broken_image_files_among_dicom_files_are_told_by_path_at_the_terminal_alone(
+    tmp_path: Path, scan: DicomScan
+) -> None:
+    (tmp_path / "scans" / "Doe_Jane_lung.nii.gz").write_bytes(b"")
+    inputs = found(tmp_path / "scans")
+    (refused,) = inputs.refused
+    assert (refused.case_id, refused.file[:5]) == ("", "file-")
+    assert "Doe" not in f"{refused.file} {refused.message}"
+    assert "Doe_Jane_lung.nii.gz but no CT; expected" in refused.told
+    assert inputs.paths[refused.file] == str(tmp_path / "scans" / "Doe_Jane")
+
+
+def test_a_link_that_leads_nowhere_is_no_dicom_and_is_listed(tmp_path: Path) -> None:
+    write_scan(tmp_path, "a", 1)
+    (tmp_path / "latest").symlink_to(tmp_path / "gone")
+    inputs, tags = gather(tmp_path, Asked(), no_tags)
+    assert tags is None
+    assert [given.source.case_id for given in inputs.cases] == ["a"]
+    (refused,) = inputs.refused
+    assert refused.file == str(tmp_path / "latest")
+    assert refused.reason == "cannot be opened"
+
+
+def test_a_broken_dicom_file_alone_still_asks_for_a_key(tmp_path: Path) -> None:
+    write_scan(tmp_path, "a", 1)
+    (tmp_path / "Doe, Jane.dcm").write_bytes(b"\0" * 128 + b"DICM" + b"\xff" * 60)
+    (refused,) = found(tmp_path).refused
+    assert refused.file.startswith("file-")

@@ -7,9 +7,19 @@ from typing import Any
 
 import pytest
 
-from factory.dicom.identity import KEY_VARIABLE
-from factory.errors import UsageError
-from jobs.ingest.private import INPUTS, KEY_FILE, Private, read_inputs
+from factory.dicom.identity import KEY_VARIABLE, PatientKey
+from factory.errors import StoreError, UsageError
+from factory.lake import Lake
+from jobs.ingest import private
+from jobs.ingest.private import (
+    INPUTS,
+    KEY_CHECK,
+    KEY_FILE,
+    Private,
+    claim_key,
+    read_inputs,
+    refuse_other_key,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -101,3 +111,38 @@ def test_a_store_in_a_bucket_needs_a_key_that_stays_with_its_owner(
     monkeypatch.delenv(KEY_VARIABLE)
     assert named.tags().file("/x") != by_environment
     assert (tmp_path / "mine" / KEY_FILE).exists()
+
+
+def test_a_store_knows_its_key_and_refuses_another_with_the_way_out(tmp_path: Path) -> None:
+    lake = Lake(tmp_path / "cases")
+    lake.storage.make_folder()
+    key, other = PatientKey(bytes(32)), PatientKey(bytes([1]) * 32)
+    refuse_other_key(lake, other)
+    claim_key(lake, key)
+    claim_key(lake, key)
+    for refuse in (claim_key, refuse_other_key):
+        with pytest.raises(
+            StoreError,
+            match=r"case store .*: found a patient key other than patient-key-check.json tells; "
+            r"expected the one .* Put back the patient-key .*--private, set FACTORY_PATIENT_KEY",
+        ):
+            refuse(lake, other)
+    assert lake.storage.read_json(KEY_CHECK) == {"key_check": key.check}
+
+
+def test_a_store_whose_key_check_is_torn_takes_no_key(tmp_path: Path) -> None:
+    lake = Lake(tmp_path)
+    (tmp_path / KEY_CHECK).write_text("{")
+    with pytest.raises(StoreError, match="found a patient key other than"):
+        claim_key(lake, PatientKey(bytes(32)))
+
+
+def test_who_may_not_read_the_key_has_none(
+    beside: Private, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(file: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    beside.tags()
+    monkeypatch.setattr(private, "existing_key", refused)
+    assert beside.existing_tags() is None

@@ -1,9 +1,13 @@
 """What people at the terminal are told of what was found."""
 
+from dataclasses import replace
+
 import pytest
 
-from jobs.ingest.inputs import Aside, Inputs
-from jobs.ingest.job import _told
+from factory.ingest.dicom_cases import NO_CASE
+from jobs.ingest.inputs import Inputs
+from jobs.ingest.job import _told, _unused
+from jobs.ingest.no_case import Aside
 from jobs.ingest.telling import without_paths
 
 
@@ -46,3 +50,30 @@ def test_paths_folders_and_names_of_files_are_taken_out_of_a_text() -> None:
     files = ("/scans/Doe, Jane/ct/DOE_JANE_1.dcm", "/scans/Doe, Jane/seg/rt.dcm")
     text = "slice DOE_JANE_1.dcm of /scans/Doe, Jane/ct, near /scans/Doe, Jane/seg/rt.dcm, is odd"
     assert without_paths(text, files) == "slice (file) of (path), near (path), is odd"
+
+
+def test_figures_stay_where_slices_are_named_by_numbers() -> None:
+    text = "found 1 CT series in 12 files (slices lie at 12.50 mm); expected one"
+    assert without_paths(text, ("/a/b/1", "/a/b/2", "/a/b/5", "/a/b/12")) == text
+
+
+def test_a_file_that_is_named_by_a_patient_s_number_is_taken_out_of_a_text() -> None:
+    text = "slice 4711081 is odd, as are 24711081 values"
+    assert without_paths(text, ("/a/4711081",)) == "slice (file) is odd, as are 24711081 values"
+
+
+def test_names_that_would_steer_a_terminal_are_spelt_out(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    refused = aside("/a/\x1b[2J\udcff", "odd")
+    _told(Inputs(cases=[], refused=[refused], left_out=[]))
+    assert capsys.readouterr().err == "quarantined: '/a/\\x1b[2J\\udcff': odd, says its header\n"
+
+
+def test_work_of_readers_that_no_case_has_is_counted_with_the_way_out() -> None:
+    drawn = [aside(f"/a/{kind}", f"{kind} {NO_CASE}") for kind in ("SEG", "RTSTRUCT")]
+    found = Inputs(cases=[], refused=[], left_out=[*drawn, aside("/b", "a localiser")])
+    (warning,) = _unused(found)
+    assert warning.startswith("warning: 2 files that readers drew are of series that are no case")
+    assert "--series all" in warning
+    assert list(_unused(replace(found, left_out=[]))) == []
