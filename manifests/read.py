@@ -42,7 +42,7 @@ class MixCounts:
     @classmethod
     def of(cls, table: pa.Table) -> Self:
         """Count the rows of `table` whose split is train, by their kind."""
-        kind = table.filter(pc.equal(table["split"], "train"))["kind"]
+        kind = table["kind"].filter(pc.equal(table["split"], "train"))
         real, synthetic = (pc.sum(pc.equal(kind, name)).as_py() for name in ("real", "synthetic"))
         return cls(num_real=real or 0, num_synthetic=synthetic or 0)
 

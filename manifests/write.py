@@ -106,8 +106,7 @@ def with_mix(table: pa.Table) -> pa.Table:
 
 def in_manifest_order(table: pa.Table) -> pa.Table:
     """Sort real volumes by case, then synthetic ones by (plan_index, work_id)."""
-    is_real = pc.fill_null(pc.equal(table["kind"], "real"), False)
-    real, synthetic = table.filter(is_real), table.filter(pc.invert(is_real))
+    real, synthetic = _by_kind(table)
     return pa.concat_tables(
         [
             _sorted(real, "case_id", "image_sha256"),
@@ -159,7 +158,21 @@ def _fixed_width(array: pa.Array) -> pa.Buffer:
     return filled.buffers()[1].slice(filled.offset * width, len(filled) * width)
 
 
+def _by_kind(table: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """Return the real rows and the others, without a copy where they are apart already."""
+    is_real = pc.fill_null(pc.equal(table["kind"], "real"), False)
+    num_real = pc.sum(is_real, min_count=0).as_py()
+    if pc.all(is_real.slice(0, num_real)).as_py():
+        return table.slice(0, num_real), table.slice(num_real)
+    return table.filter(is_real), table.filter(pc.invert(is_real))
+
+
 def _sorted(table: pa.Table, *names: str) -> pa.Table:
+    # Sorting holds three copies; a driver's rows come in the order of its plan.
+    first = table[names[0]]
+    ascends = pc.less(first.slice(0, max(0, len(first) - 1)), first.slice(1))
+    if not first.null_count and pc.all(ascends).as_py():
+        return table
     return table.sort_by([(name, "ascending") for name in names])
 
 
@@ -171,7 +184,9 @@ def _typed_table(table: pa.Table) -> pa.Table:
         given = field.name in table.column_names
         column = table[field.name] if given else pa.nulls(table.num_rows, field.type)
         try:
-            columns.append(column.cast(field.type))
+            # A cast of lists copies them, even to their own type.
+            same = column.type.equals(field.type)
+            columns.append(column if same else column.cast(field.type))
         except (pa.ArrowException, ValueError) as error:
             raise ManifestError(
                 f"the table: {field.name} is {column.type}, expected {field.type} ({error}). "

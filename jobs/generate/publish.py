@@ -74,12 +74,13 @@ def _publish_once(lake: Lake, planned: Sequence[str], store: CaseStore) -> Gener
         raise _nothing_drawn(lake, len(planned), len(quarantined))
     manifest = lake.storage.child(MANIFEST)
     synthetic = _synthetic_table(lake, drawn)
-    write_manifest(pa.concat_tables([manifest_table(_real_rows(store)), synthetic]), manifest)
+    mixed = pa.concat_tables([manifest_table(_real_rows(store)), synthetic])
+    write_manifest(mixed, manifest)
     # Last: until then the manifest of an earlier run may name what is swept.
     uris = zip(synthetic["work_id"].to_pylist(), synthetic["image_uri"].to_pylist(), strict=True)
     lake.sweep(dict(uris))
     _warn(planned, quarantined, synthetic)
-    mix = mix_of(manifest)
+    mix = mix_of(mixed)
     return GenerateResult(
         manifest=manifest,
         num_real=mix.num_real,

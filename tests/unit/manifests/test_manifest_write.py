@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import permutations
 from pathlib import Path
 
 import duckdb
@@ -13,7 +14,13 @@ from manifest_rows import real, sha
 from manifests.errors import ManifestError
 from manifests.read import MixCounts, mix_of, read_manifest, read_table
 from manifests.schema import MANIFEST_SCHEMA, PLAN_SCHEMA, QUARANTINE_SCHEMA
-from manifests.write import content_digest, manifest_table, write_manifest, write_table
+from manifests.write import (
+    content_digest,
+    in_manifest_order,
+    manifest_table,
+    write_manifest,
+    write_table,
+)
 
 NODULE = {
     "label": 2,
@@ -75,6 +82,17 @@ def test_real_rows_come_first_by_case_and_synthetic_rows_in_plan_order(path: Pat
     table = read_manifest(path)
     assert table["case_id"].to_pylist() == ["A", "B", "B", "A"]
     assert table["plan_index"].to_pylist() == [None, None, 9, 10]
+
+
+def test_rows_of_any_order_end_in_the_same_one() -> None:
+    rows = [real("A"), real("B"), synthetic("B", 0), synthetic("A", 1), synthetic("B", 1)]
+    wanted = manifest_table(rows).select(["work_id", "case_id"]).to_pylist()
+    assert [row["case_id"] for row in wanted[:3]] == ["A", "B", "B"]
+    assert wanted[2]["work_id"] == rows[2]["work_id"]
+    assert wanted[3]["work_id"] < wanted[4]["work_id"]
+    for given in permutations(rows):
+        table = pa.concat_tables(manifest_table([row]) for row in given)
+        assert in_manifest_order(table).select(["work_id", "case_id"]).to_pylist() == wanted
 
 
 def test_the_mix_is_counted_over_the_training_split_in_each_row_and_in_the_metadata(
