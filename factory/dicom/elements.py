@@ -6,7 +6,6 @@ It ends with the elements or with a `DicomError`; memory stays below the size of
 
 import os
 import re
-import stat
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -61,35 +60,30 @@ def tags_of(*keywords: str) -> tuple[int, ...]:
     return tuple(int(pydicom.tag.Tag(keyword)) for keyword in keywords)
 
 
-def has_mark(path: Path) -> bool:
-    """Tell whether a file has the `DICM` mark after its preamble.
+def read_start(path: Path) -> bytes:
+    """Return the first bytes of a file, which tell whether it is DICOM.
 
     Raises:
         OSError: The file cannot be read.
     """
-    return _start(path)[_PREAMBLE_BYTES:] == b"DICM"
+    with open(path, "rb") as file:
+        return file.read(_PREAMBLE_BYTES + 4)
 
 
-def may_be_unmarked(path: Path) -> bool:
-    """Tell whether a file may be DICOM as it was before there were preambles.
+def has_mark(start: bytes) -> bool:
+    """Tell whether a file that starts so has the `DICM` mark after its preamble."""
+    return start[_PREAMBLE_BYTES:] == b"DICM"
+
+
+def may_be_unmarked(path: Path, start: bytes) -> bool:
+    """Tell whether a file that starts so may be DICOM as it was before there were preambles.
 
     It then begins with its first element: a group as a number, and a length or two letters.
-
-    Raises:
-        OSError: The file cannot be read.
+    That is little to know it by, so a name that says something else counts.
     """
     if _OTHER_SUFFIX.fullmatch(path.suffix):
         return False
-    start = _start(path)
     return start[:2] in _FIRST_GROUPS and (start[4:6].isalpha() or start[6:8] == b"\0\0")
-
-
-def _start(path: Path) -> bytes:
-    # A pipe would keep its reader waiting for ever.
-    if not stat.S_ISREG(os.stat(path).st_mode):
-        return b""
-    with open(path, "rb") as file:
-        return file.read(_PREAMBLE_BYTES + 4)
 
 
 def count_items(content: bytes) -> int:

@@ -1,31 +1,36 @@
 """Find the CT series of a folder tree, and what was drawn on them."""
 
-import os
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
-from factory.dicom.elements import DicomError, has_mark, may_be_unmarked
+from factory.dicom.elements import DicomError, has_mark, may_be_unmarked, read_start
 from factory.dicom.headers import Header, read_header
 from factory.dicom.series import CtSeries, LeftOut, SeriesFindings
 from factory.dicom.sorting import sort_headers
+from factory.dicom.tree import Tree, Unread, cannot_open, read_tree
 from factory.errors import FactoryError
 
 _DICOM_SUFFIXES = (".dcm", ".ima")
 _NO_DICOM = "named as DICOM and is none; expected a whole DICOM file. Copy or export it again"
 
 
-def find_series(source: Path) -> SeriesFindings:
+def find_series(source: Path, tree: Tree | None = None) -> SeriesFindings:
     """Find the CT series below a folder, and what was drawn on them.
 
     Args:
         source: Searched to any depth; hidden files and folders are left out, and so are files
             that are no DICOM, in silence where they are not named as such.
+        tree: Of the folder, where it has been read.
 
     Raises:
         FactoryError: The folder cannot be read.
     """
+    tree = tree or read_tree(source)
     left_out: list[LeftOut] = []
-    return sort_headers(list(_headers(source, left_out)), left_out)
+    unread = list(map(_unread, tree.unread))
+    found = sort_headers(list(_headers(tree, left_out, unread)), left_out)
+    return replace(found, unread=tuple(unread))
 
 
 def series_of(paths: Iterable[Path]) -> CtSeries:
@@ -46,24 +51,35 @@ def series_of(paths: Iterable[Path]) -> CtSeries:
     return found.series[0]
 
 
-def _headers(source: Path, left_out: list[LeftOut]) -> Iterator[Header]:
-    for path in _files(source, left_out):
+def _headers(tree: Tree, left_out: list[LeftOut], unread: list[LeftOut]) -> Iterator[Header]:
+    for path in tree.files:
         try:
-            if is_marked := has_mark(path):
-                header = _read(path, left_out)
-            elif may_be_unmarked(path):
-                # Without the mark it is DICOM only once it says what it holds.
-                header = _read(path, [])
-                header = header if header and (header.modality or header.sop_class_uid) else None
-            else:
-                header = None
-            if header is None and not is_marked and path.suffix.lower() in _DICOM_SUFFIXES:
-                left_out.append(LeftOut(reason=_NO_DICOM, paths=(path,), broken=True))
+            start = read_start(path)
         except OSError as error:
-            left_out.append(LeftOut(reason=_refused(error), paths=(path,), broken=True))
+            unread.append(LeftOut(reason=cannot_open(error), paths=(path,), broken=True))
             continue
+        header = None
+        if is_marked := has_mark(start):
+            header = _read(path, left_out)
+        elif may_be_unmarked(path, start):
+            # Without the mark it is DICOM only once it says what it holds.
+            header = _read(path, [])
+            header = header if header and (header.modality or header.sop_class_uid) else None
         if header:
             yield header
+        elif not is_marked and is_named_dicom(path):
+            left_out.append(LeftOut(reason=_NO_DICOM, paths=(path,), broken=True))
+
+
+def is_named_dicom(path: Path) -> bool:
+    """Tell whether a file has one of the suffixes that DICOM files are given."""
+    return path.suffix.lower() in _DICOM_SUFFIXES
+
+
+def _unread(found: Unread) -> LeftOut:
+    # A pipe or a device is broken only where a scan should be.
+    is_meant = not found.is_special or is_named_dicom(found.path)
+    return LeftOut(reason=found.reason, paths=(found.path,), broken=is_meant)
 
 
 def _read(path: Path, left_out: list[LeftOut]) -> Header | None:
@@ -72,36 +88,3 @@ def _read(path: Path, left_out: list[LeftOut]) -> Header | None:
     except DicomError as error:
         left_out.append(LeftOut(reason=str(error), paths=(path,), broken=True))
         return None
-
-
-def _files(source: Path, left_out: list[LeftOut]) -> Iterator[Path]:
-    def note(error: OSError) -> None:
-        if Path(error.filename) == source:
-            raise FactoryError(
-                f"source {source}: found {error.strerror}; expected a folder that can be read. Check "
-                "the path and its permissions."
-            ) from error
-        left_out.append(LeftOut(reason=_refused(error), paths=(Path(error.filename),), broken=True))
-
-    visited = set()
-    for folder, folders, names in os.walk(source, onerror=note, followlinks=True):
-        # A link can lead back up, and would show every slice again.
-        place = os.path.realpath(folder)
-        if place in visited:
-            folders[:] = []
-            continue
-        visited.add(place)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            path = Path(folder, name)
-            if name.startswith("."):
-                continue
-            if str(path).isprintable():
-                yield path
-            else:
-                reason = "a name that is not text; expected one that can be written down"
-                left_out.append(LeftOut(reason=reason, paths=(path,), broken=True))
-
-
-def _refused(error: OSError) -> str:
-    return f"cannot be opened ({type(error).__name__}); expected a file or folder that can be read"

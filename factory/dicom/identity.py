@@ -149,11 +149,12 @@ def existing_key(file: Path) -> PatientKey | None:
     except FileNotFoundError:
         return None
     try:
-        key = bytes.fromhex(text.decode("ascii").strip())
+        return PatientKey(bytes.fromhex(text.decode("ascii").strip()))
     except ValueError:
-        key = b""
-    try:
-        return PatientKey(key)
+        raise UsageError(
+            f"{file}: found {len(text)} bytes that are no hex digits; expected {2 * _KEY_BYTES} of them. Put "
+            "back the key that it had, or remove the file to make a new one (every hash changes)."
+        ) from None
     except UsageError as error:
         raise UsageError(f"{file}: {error}.") from None
 

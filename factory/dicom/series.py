@@ -1,5 +1,6 @@
 """What a folder tree holds of DICOM: CT series, what was drawn on them, and what is neither."""
 
+import itertools
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -106,3 +107,12 @@ class SeriesFindings:
 
     left_out: tuple[LeftOut, ...]
     annotations: tuple[Annotation, ...]
+    unread: tuple[LeftOut, ...] = ()
+    """What nobody could look into, DICOM or not: closed folders, dead links, pipes."""
+
+    @property
+    def files(self) -> frozenset[Path]:
+        """Every file that is DICOM, or is named so."""
+        groups = [series.paths for series in self.series] + [left.paths for left in self.left_out]
+        drawn = (annotation.path for annotation in self.annotations)
+        return frozenset(itertools.chain(drawn, *groups))

@@ -2,7 +2,9 @@
 
 import gzip
 import struct
+from pathlib import Path
 
+from factory.dicom.tree import why_no_file
 from factory.errors import CaseError
 from factory.geometry import MAX_VOXELS
 
@@ -10,6 +12,17 @@ MAX_OFFSET = 16 * 2**20
 """Header extensions, which lie before the voxels; more is no header."""
 
 _MOST_THAT_DEFLATE_SAVES = 1032
+
+
+def check_regular(case_id: str, path: str | Path) -> None:
+    """Refuse a pipe, which nobody may ever write to, or a device, which may have no end.
+
+    Raises:
+        CaseError: It is no regular file.
+        OSError: There is none.
+    """
+    if reason := why_no_file(path):
+        raise CaseError(case_id, f"{path} {reason}. Put the file itself there.")
 
 
 def check_size(

@@ -81,7 +81,8 @@ def dicom_cases(
     """
     choice = choose_series(findings.series, rule)
     drawn = _Drawn.of(choice.chosen, tags)
-    rest = [_no_case(left, tags) for left in (*findings.left_out, *choice.left_out)]
+    left_out = (*findings.left_out, *findings.unread, *choice.left_out)
+    rest = [_no_case(left, tags) for left in left_out]
     rest += drawn.take_annotations(findings.annotations)
     rest += drawn.take_xml(xml_files)
     rest += drawn.take_masks(masks)
@@ -92,28 +93,9 @@ def dicom_cases(
     return DicomCases(cases=cases, rest=rest)
 
 
-def find_xml(source: Path) -> Iterator[Path]:
-    """Yield the XML files below a folder, without those that are hidden.
-
-    Names that are not text are left out too: `find_series` tells of them.
-    """
-    visited = set()
-    for folder, folders, names in os.walk(source, followlinks=True):
-        place = os.path.realpath(folder)
-        # A link can lead back up, and would show every file again.
-        if place in visited:
-            folders[:] = []
-            continue
-        visited.add(place)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            path = Path(folder, name)
-            if (
-                name.lower().endswith(".xml")
-                and not name.startswith(".")
-                and str(path).isprintable()
-            ):
-                yield path
+def find_xml(files: Iterable[Path]) -> Iterator[Path]:
+    """Yield the files that are XML by their names."""
+    return (path for path in files if path.suffix.lower() == ".xml")
 
 
 def folder_of(paths: Sequence[Path]) -> Path:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from factory.digests import digest_json, sha256_of_file
+from factory.ingest.declared import check_regular
 from factory.ingest.drawn import THRESHOLD
 from factory.ingest.meta_image import header_values
 from factory.ingest.sources import SourceCase
@@ -29,8 +30,11 @@ def fingerprint(source: SourceCase, lungs: str = THRESHOLD) -> Fingerprint:
         lungs: How lungs that nobody drew are segmented.
 
     Raises:
+        CaseError: A file is a pipe or a device, and may never end.
         OSError: A file is gone, or cannot be read.
     """
+    for path in source.files:
+        check_regular(source.case_id, path)
     ct_sha256 = _sha256_of_ct(source)
     roles = {
         "lung": source.lung,

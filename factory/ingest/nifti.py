@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from factory.axes import zyx_from_ijk
 from factory.errors import CaseError
 from factory.geometry import VOXEL_MM
-from factory.ingest.declared import MAX_OFFSET, check_offset, check_size
+from factory.ingest.declared import MAX_OFFSET, check_offset, check_regular, check_size
 from factory.ingest.meta_image import names_orientation, read_meta_image
 from factory.intensity import AIR_AT_MOST_HU, HU_MAX, HU_MIN, METAL_AT_LEAST_HU
 
@@ -118,6 +118,7 @@ def _read_canonical(case_id: str, path: str) -> tuple[NDArray[Any], NDArray[np.f
 
 def _opened(case_id: str, path: str) -> SpatialImage:
     """Return an image whose voxels are not in memory yet, or are known to be there."""
+    check_regular(case_id, path)
     if path.endswith(_META_IMAGE):
         return read_meta_image(case_id, path)
     check_offset(case_id, path)

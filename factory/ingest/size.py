@@ -5,7 +5,7 @@ import warnings
 from typing import Any, cast
 
 from factory.axes import Triple, spacing_zyx
-from factory.ingest.declared import check_offset
+from factory.ingest.declared import check_offset, check_regular
 from factory.ingest.meta_image import header_values
 
 Size = tuple[tuple[int, ...], Triple | None]
@@ -21,6 +21,7 @@ def declared_size(path: str) -> Size:
     Nothing where it cannot be read: its reader will say why.
     """
     try:
+        check_regular("", path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             shape, spacing_mm = (

@@ -1,7 +1,7 @@
 """Everything that a source holds: what is to be a case, and what is not and why.
 
-SOURCE --find_series--> DICOM series --tags--> inputs
-       --find_cases---> NIfTI, MetaImage ----> inputs, refused, left out
+SOURCE --read_tree--> files --find_series--> DICOM series --tags--> inputs
+                            --find_cases---> NIfTI, MetaImage ----> inputs, refused, left out
 """
 
 import itertools
@@ -12,9 +12,9 @@ from pathlib import Path
 
 from factory.axes import Triple
 from factory.dicom.choose import THINNEST, choose_series
-from factory.dicom.elements import has_mark, may_be_unmarked
-from factory.dicom.find import find_series
-from factory.dicom.series import LeftOut, SeriesFindings
+from factory.dicom.find import find_series, is_named_dicom
+from factory.dicom.series import SeriesFindings
+from factory.dicom.tree import Tree, read_tree
 from factory.errors import FactoryError
 from factory.ingest.dicom_cases import (
     DicomCases,
@@ -30,8 +30,6 @@ from factory.ingest.tags import Tags
 from jobs.ingest.no_case import Aside, named_by, of_ignored, of_no_case, of_reject, place_of
 
 DEFAULT_RULE = THINNEST
-
-_DICOM_SUFFIXES = (".dcm", ".ima")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,7 +94,7 @@ class Asked:
 
 
 def gather(source: Path, asked: Asked, open_tags: Callable[[], Tags]) -> tuple[Inputs, Tags | None]:
-    """Find everything below a folder.
+    """Find everything below a folder; each file is told of once.
 
     Args:
         source: Searched to any depth; hidden files and folders are left out.
@@ -110,20 +108,20 @@ def gather(source: Path, asked: Asked, open_tags: Callable[[], Tags]) -> tuple[I
         FactoryError: The folder cannot be read, or holds nothing that is read here.
         UsageError: The rule is none, or there is nowhere to keep a key.
     """
-    found = find_series(source)
+    tree = read_tree(source)
+    found = find_series(source, tree)
     tags = open_tags() if _holds_dicom(found) else None
-    return find_inputs(source, found, tags, asked), tags
+    images = _images(source, tree, found, asked.patients)
+    # Of an image file that nobody can read its case tells.
+    unread = tuple(one for one in found.unread if images.files.isdisjoint(one.paths))
+    found = replace(found, unread=unread)
+    series = _dicom_cases(tree, found, images, tags, asked)
+    return _inputs(source, series, images, tags, asked), tags
 
 
-def find_inputs(
-    source: Path,
-    found: SeriesFindings,
-    tags: Tags | None,
-    asked: Asked,
+def _inputs(
+    source: Path, series: DicomCases, images: Findings, tags: Tags | None, asked: Asked
 ) -> Inputs:
-    """Find everything below a folder whose DICOM files are known; see `gather`."""
-    images = _images(source, found, asked.patients)
-    series = _dicom_cases(source, found, images, tags, asked)
     cases = [*map(_of_series, series.cases), *map(_of_image, images.cases)]
     cases, num_unmatched = _with_points(cases, asked.points)
     aside = [of_no_case(one, tags) for one in series.rest]
@@ -144,57 +142,43 @@ def find_inputs(
 
 
 def _holds_dicom(found: SeriesFindings) -> bool:
-    return bool(found.series or found.annotations or any(map(_is_dicom, found.left_out)))
-
-
-def _is_dicom(left: LeftOut) -> bool:
-    """Tell files of DICOM from those that nobody could look into, as a link that leads nowhere."""
-    return bool(left.study_uid or left.series_uid) or any(map(_may_be_dicom, left.paths))
-
-
-def _may_be_dicom(path: Path) -> bool:
-    if path.suffix.lower() in _DICOM_SUFFIXES:
-        return True
-    try:
-        return has_mark(path) or may_be_unmarked(path)
-    except OSError:
-        return False
+    named = any(is_named_dicom(path) for one in found.unread for path in one.paths)
+    return bool(found.series or found.annotations or found.left_out or named)
 
 
 def _dicom_cases(
-    source: Path,
-    found: SeriesFindings,
-    images: Findings,
-    tags: Tags | None,
-    asked: Asked,
+    tree: Tree, found: SeriesFindings, images: Findings, tags: Tags | None, asked: Asked
 ) -> DicomCases:
     if tags is None:
         # For a rule that is none, or names a series: there is none to name.
         choose_series(found.series, asked.rule)
         rest = [
             NoCase(paths=left.paths, reason=left.reason, broken=left.broken)
-            for left in found.left_out
+            for left in found.unread
         ]
         return DicomCases(cases=[], rest=rest)
+    dicom = found.files
     return dicom_cases(
         found,
         tags,
         asked.rule,
         masks=images.series_masks,
-        xml_files=find_xml(source),
+        xml_files=find_xml(path for path in tree.files if path not in dicom),
         patients=asked.patients,
     )
 
 
-def _images(source: Path, found: SeriesFindings, patients: dict[str, str]) -> Findings:
+def _images(source: Path, tree: Tree, found: SeriesFindings, patients: dict[str, str]) -> Findings:
     """Find cases of NIfTI and MetaImage files; a source of DICOM files alone has none."""
     folders = sorted({path.parent for series in found.series for path in series.paths})
     try:
-        return find_cases(source, patients, series_folders=folders)
+        return find_cases(
+            source, patients, series_folders=folders, dicom_files=found.files, tree=tree
+        )
     except FactoryError as error:
-        if found.series or found.left_out or found.annotations:
+        if found.series or found.left_out or found.annotations or found.unread:
             # Files that are no case, each of which will be told with its reason.
-            return Findings(cases=[], rejects=[], ignored=[])
+            return Findings(cases=[], rejects=[], ignored=[], files=frozenset())
         raise FactoryError(
             f"source {source}: found no scan; expected DICOM CT series, or NIfTI (.nii, .nii.gz) or "
             "MetaImage (.mhd, .mha) files that are named by one of the layouts of docs/ingest.md, as "
@@ -230,5 +214,6 @@ def _with_points(cases: list[Input], points: Points) -> tuple[list[Input], int]:
 def _paths(source: Path, series: DicomCases, images: Findings, tags: Tags) -> dict[str, str]:
     paths = {case.source.case_id: os.path.abspath(case.folder) for case in series.cases}
     paths |= {tags.file(place): place for place in map(place_of, series.rest)}
-    named = [*images.ignored, *(named_by(error, source) for error in images.rejects)]
+    ignored = map(os.path.abspath, images.ignored)
+    named = [*ignored, *(named_by(error, source) for error in images.rejects)]
     return paths | {tags.file(file): file for file in named}

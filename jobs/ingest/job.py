@@ -24,11 +24,11 @@ from jobs.ingest.aside import LEFT_OUT, keep_aside
 from jobs.ingest.dry_run import describe
 from jobs.ingest.inputs import DEFAULT_RULE, Asked, Input, Inputs, gather
 from jobs.ingest.no_case import Aside
-from jobs.ingest.private import Private, claim_key, refuse_other_key
+from jobs.ingest.private import Private, claim_key, refuse_other_key, refuse_unwritable
 from jobs.ingest.publish import publish
 from jobs.ingest.stream import How, stream
 from jobs.ingest.summary import Summary
-from jobs.ingest.task import KEPT, MADE
+from jobs.ingest.task import KEPT, MADE, REMADE
 from jobs.ingest.telling import shown
 from manifests.read import read_manifest
 from manifests.schema import SPLITS
@@ -89,6 +89,7 @@ def ingest(
     """
     if lungs != THRESHOLD and ray_address is None:
         find_program(lungs)
+    refuse_unwritable(out)
     lake, beside = Lake(out), Private.of(out, private)
     # Before anything is read: headers of a large tree take minutes.
     _refuse_other(lake, lake.identity(), config, split)
@@ -140,7 +141,7 @@ def dry_run(
     if tags := beside.existing_tags():
         refuse_other_key(lake, tags.key)
     say(f"reading headers below {source}")
-    return describe(source, lake, Asked.read(series, patients, points), beside)
+    return describe(source, lake, Asked.read(series, patients, points), beside, lungs)
 
 
 def _nothing(num_quarantined: int, num_left_out: int) -> str:
@@ -241,6 +242,7 @@ def _ingest_all(
         ended = stream(cases, lake, how, cluster)
         for done, (given, outcome) in enumerate(ended, start=1):
             summary.num_new += outcome.state == MADE
+            summary.num_remade += outcome.state == REMADE
             summary.num_kept += outcome.state == KEPT
             if outcome.problem:
                 quarantined += 1

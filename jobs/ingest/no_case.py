@@ -66,7 +66,7 @@ def of_reject(error: CaseError, source: Path, tags: Tags | None) -> Aside:
             place=error.case_id,
             file=error.case_id,
             case_id=error.case_id,
-            reason=_short(error.problem),
+            reason=reason_of(error.problem),
             message=error.problem,
         )
     place = named_by(error, source)
@@ -87,7 +87,7 @@ def named_by(error: CaseError, source: Path) -> str:
 
 def of_ignored(files: Iterable[str], tags: Tags | None) -> Iterator[Aside]:
     """Say of image files that match no layout; in a tree with DICOM files their paths may hold names."""
-    for file in files:
+    for file in map(os.path.abspath, files):
         yield Aside(
             place=file,
             file=tags.file(file) if tags else shown(file),

@@ -40,6 +40,8 @@ class Private:
 
     folder: Path | None
     """None where the store is a URL and no folder was named: nothing beside it is its owner's alone."""
+    is_named: bool = False
+    """Whether the user named it, and did not leave it to the store."""
 
     @classmethod
     def of(cls, out: str | Path, given: Path | None) -> "Private":
@@ -57,16 +59,17 @@ class Private:
                 f"--private {given}: found a folder inside the store {storage.url}; expected one outside "
                 "of it, for stores are copied and shared. Choose another folder."
             )
-        return cls(folder)
+        return cls(folder, is_named=True)
 
     def tags(self) -> Tags:
         """Return names for DICOM inputs, by the environment's key or the folder's, made if need be.
 
         Raises:
             UsageError: There is nowhere to keep a key.
+            StoreError: The folder cannot be made.
         """
         if self.folder:
-            _make(self.folder)
+            self._make(self.folder)
             return Tags(patient_key(self.folder / KEY_FILE))
         if key := key_of_environment():
             return Tags(key)
@@ -88,8 +91,44 @@ class Private:
     def note(self, paths: Mapping[str, str]) -> None:
         """Add to the table of inputs which path each tag stands for; the newest path stands."""
         if self.folder and paths:
-            _make(self.folder)
+            self._make(self.folder)
             _note(self.folder, paths)
+
+    def _make(self, folder: Path) -> None:
+        """Make the folder for its owner alone, or refuse it."""
+        try:
+            _make(folder)
+        except OSError as error:
+            named = f"--private {folder}"
+            if not self.is_named:
+                named = f"--out {str(folder).removesuffix(_SUFFIX)}, with {folder.name} beside it"
+            raise StoreError(
+                f"{named}: found {error.strerror or type(error).__name__}; expected a private folder that "
+                "can be made, for the key of patients' hashes. Correct the permissions, or name another "
+                "with --private."
+            ) from error
+
+
+def refuse_unwritable(out: str | Path) -> None:
+    """Refuse a local store that nobody can write to, before anything is read for it or made beside it.
+
+    Raises:
+        StoreError: The folder, or the one that it is to be made in, is none or is closed.
+    """
+    storage = Storage(out)
+    if not storage.is_local:
+        return
+    place = Path(storage.url)
+    while not os.path.lexists(place):
+        place = place.parent
+    found = "" if place.is_dir() else "no folder"
+    if not found and not os.access(place, os.W_OK | os.X_OK):
+        found = "a folder that cannot be written to"
+    if found:
+        raise StoreError(
+            f"--out {out}: found {found} at {place}; expected one that can be written to. Correct its "
+            "permissions, or choose another --out."
+        )
 
 
 def claim_key(lake: Lake, key: PatientKey) -> None:

@@ -1,7 +1,8 @@
 """What became of everything that was found: a table at the end of an ingest.
 
-found                                     41
+found                                     42
   cases, new                              12
+  cases, made anew                         1
   cases, already there                     3
   quarantined: cannot be read              1
   left out: localiser                     25
@@ -22,6 +23,8 @@ class Summary:
     """Counts inputs by how they ended; each is counted once."""
 
     num_new: int = 0
+    num_remade: int = 0
+    """Cases that the store had of other files, or torn."""
     num_kept: int = 0
     quarantined: Counter[str] = field(default_factory=Counter)
     """Inputs by reason."""
@@ -35,13 +38,15 @@ class Summary:
     @property
     def num_found(self) -> int:
         """Inputs that were found."""
-        return self.num_new + self.num_kept + self.quarantined.total() + self.left_out.total()
+        num_cases = self.num_new + self.num_remade + self.num_kept
+        return num_cases + self.quarantined.total() + self.left_out.total()
 
     def lines(self) -> list[str]:
         """Return the table, a line a row."""
         rows = [
             ("found", self.num_found),
             ("  cases, new", self.num_new),
+            *([("  cases, made anew", self.num_remade)] if self.num_remade else []),
             ("  cases, already there", self.num_kept),
             *_by_reason("quarantined", self.quarantined),
             *_by_reason("left out", self.left_out),

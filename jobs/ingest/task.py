@@ -23,7 +23,7 @@ from jobs.quarantine import give_up
 INPUT_DIGEST = "input_digest"
 """Key of a commit marker, beside the manifest's columns: tells whether the files have changed."""
 
-MADE, KEPT, QUARANTINED = "made", "kept", "quarantined"
+MADE, REMADE, KEPT, QUARANTINED = "made", "remade", "kept", "quarantined"
 
 DEATHS = 2
 """Of the process of one case, in one run; whoever is to blame, it is tried no third time."""
@@ -34,7 +34,7 @@ class Outcome:
     """How a case ended."""
 
     state: str
-    """`made` now, `kept` as it was in the store, or `quarantined`."""
+    """`made` now, `remade` for its files have changed, `kept` as the store has it, or `quarantined`."""
     problem: str = ""
     """Why it was quarantined, for the people at the terminal."""
 
@@ -82,13 +82,25 @@ def quarantine_case(source: SourceCase, lake: Lake, error: Exception, run_id: st
     return Outcome(QUARANTINED, str(told))
 
 
+def foresee(source: SourceCase, lake: Lake, lungs: str = THRESHOLD) -> str:
+    """Return how a case would end, as `ingest_case` would have it if all of its files are whole.
+
+    Raises:
+        CaseError: A file is no regular one, or the store has a case of this id of another scan.
+        OSError: A file cannot be read.
+    """
+    return _state(source, lake, fingerprint(source, lungs))
+
+
 def _bring_in(source: SourceCase, lake: Lake, config: IngestConfig, run_id: str, lungs: str) -> str:
     found = fingerprint(source, lungs)
-    if _is_current(source, lake, found):
+    state = _state(source, lake, found)
+    if state == KEPT:
         return KEPT
     attempt = _start(source, lake, run_id)
-    _commit(prepare_case(source, config, lungs), source, lake, attempt, found)
-    return MADE
+    is_own = _commit(prepare_case(source, config, lungs), source, lake, attempt, found)
+    # Of two ingests at once the other was first: the case counts as its.
+    return state if is_own else KEPT
 
 
 def _start(source: SourceCase, lake: Lake, run_id: str) -> Attempt:
@@ -109,8 +121,8 @@ def _start(source: SourceCase, lake: Lake, run_id: str) -> Attempt:
     return lake.attempts.start(source.case_id, run_id)
 
 
-def _is_current(source: SourceCase, lake: Lake, found: Fingerprint) -> bool:
-    """Tell whether the store has a whole case that was made from these very files.
+def _state(source: SourceCase, lake: Lake, found: Fingerprint) -> str:
+    """Return `kept` where the store has a whole case of these very files, `remade` where it has another.
 
     Raises:
         CaseError: It has a case of this id that was made from another scan.
@@ -118,14 +130,14 @@ def _is_current(source: SourceCase, lake: Lake, found: Fingerprint) -> bool:
     try:
         row = lake.committed_row(source.case_id)
     except FileNotFoundError:
-        return False
+        return MADE
     if row["source_uri"] != source_uri(source) and row["source_sha256"] != found.ct_sha256:
         raise CaseError(
             source.case_id,
             f"found {source.ct or 'a series'}, but the store has a case of this id from "
             f"{row['source_uri']}; expected each id once. Rename one of them, or use another --out.",
         )
-    return bool(row[INPUT_DIGEST] == found.digest) and _is_whole(lake, row)
+    return KEPT if row[INPUT_DIGEST] == found.digest and _is_whole(lake, row) else REMADE
 
 
 def _is_whole(lake: Lake, row: dict[str, Any]) -> bool:
@@ -138,7 +150,8 @@ def _is_whole(lake: Lake, row: dict[str, Any]) -> bool:
 
 def _commit(
     prepared: PreparedCase, source: SourceCase, lake: Lake, started: Attempt, found: Fingerprint
-) -> None:
+) -> bool:
+    """Make a case the store's; return whether it was, or another ingest's of the same files stands."""
     case = prepared.case
     path = lake.volume_path(case.case_id, started.attempt)
     volume = Volume(ct=case.ct, layout=case.layout, affine=case.affine)
@@ -153,18 +166,18 @@ def _commit(
         INPUT_DIGEST: found.digest,
     }
     if lake.commit(case.case_id, committed):
-        return
+        return True
     standing = lake.committed_row(case.case_id)
     if standing[INPUT_DIGEST] == found.digest and _is_whole(lake, standing):
-        # Another ingest was first, with the same files.
         lake.storage.remove(path)
-        return
+        return False
     lake.replace_commit(case.case_id, committed)
     if not lake.storage.exists(path):
         raise StoreError(
             f"case {case.case_id}: its volume was swept away by another ingest; expected it at {path}. "
             "Run again."
         )
+    return True
 
 
 def _row(prepared: PreparedCase, path: str) -> dict[str, Any]:

@@ -34,7 +34,7 @@ def as_public(source: SourceCase, told: CaseError) -> CaseError:
     """Return the same without any path of a DICOM input, for the store."""
     if not source.series:
         return told
-    public = CaseError(source.case_id, without_paths(told.problem, files_of(source)))
+    public = CaseError(source.case_id, without_paths(told.problem, source.files))
     public.__cause__ = told.__cause__ or told
     return public
 
@@ -61,10 +61,3 @@ def _is_telling(name: str) -> bool:
     return len(name) >= _NUMBER_OF_A_PATIENT or (
         len(name) >= _NAME_OF_A_PATIENT and any(map(str.isalpha, name))
     )
-
-
-def files_of(source: SourceCase) -> tuple[str, ...]:
-    """Return every file that a case is made from."""
-    single = tuple(filter(None, (source.ct, source.labels)))
-    drawn = source.lung + source.nodule + source.seg + source.rtstruct + source.lidc_xml
-    return single + source.series + drawn

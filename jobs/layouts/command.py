@@ -82,6 +82,12 @@ def command(
     )
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(result.num_by_attachment.items()))
     say(f"new nodules: {kinds}; {result.num_missing} found no room")
+    if result.num_more:
+        say(
+            f"warning: {result.num_more} layouts are more than --per-case {per_case}, of a run that asked "
+            "for more; they stay, and are drawn after. To be without them delete their files, from "
+            f"rule-{per_case:02d} on, and run again, or choose another --out."
+        )
     edited = f", {result.num_edited} edited" if result.num_edited else ""
     say(
         f"{result.num_layouts} layouts of {result.num_cases} cases{edited}; {result.num_quarantined} "

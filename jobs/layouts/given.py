@@ -151,7 +151,7 @@ def _given(folder: Path, row: Row, donor: Row, store: CaseStore) -> GivenLayout:
             "layouts for this store, with another --out.",
         )
     path = _path(str(folder), case_id, name)
-    if path.exists() and sha256_of_file(path) == row["file_sha256"]:
+    if path.is_file() and sha256_of_file(path) == row["file_sha256"]:
         return GivenLayout(layout_id=name, origin="rule", sha256=sha256)
     volume = read_volume(Storage(store.url), donor["image_uri"])
     found = sha256_of_voxels(read_layout(case_id, path, volume.layout, volume.affine))

@@ -6,7 +6,7 @@ case store --> Ray task a case: lung map -> layouts -> NIfTI, preview, commit --
 
 import uuid
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,9 @@ from jobs.cases import CaseStore, open_case_store
 from jobs.claims import differences
 from jobs.cluster import connect, run_tasks
 from jobs.console import progress, say
+from jobs.layouts.edits import is_edited
 from jobs.layouts.table import KIND, LAYOUTS_SCHEMA, TABLE
-from jobs.layouts.task import STAGE, LayoutsTask, Row, committed_rows, is_edited, lay_out_case
+from jobs.layouts.task import STAGE, LayoutsTask, Row, committed_rows, lay_out_case
 from jobs.quarantine import give_up, publish_quarantine
 from manifests.write import write_table
 
@@ -39,6 +40,8 @@ class LayoutsResult:
     num_layouts: int
     num_edited: int
     """Of them, those whose files are no longer as they were made."""
+    num_more: int
+    """Of them, those of this run's cases that are more than it asked for, of a run that asked for more."""
     num_by_attachment: dict[str, int]
     num_missing: int
     """Nodules without room, in layouts that have others."""
@@ -96,7 +99,7 @@ def layouts(
     )
     _claim(lake, task)
     _lay_out_all(donors, task, lake, ray_address)
-    return _publish(lake, out)
+    return _publish(lake, out, {donor["case_id"] for donor in donors}, per_case)
 
 
 def _chosen(store: CaseStore, split: str, only: Sequence[str]) -> list[Row]:
@@ -172,8 +175,15 @@ def _lost(lake: Lake, case_id: str, error: Exception, run_id: str) -> str:
     return str(problem)
 
 
-def _publish(lake: Lake, folder: Path) -> LayoutsResult:
-    """Write the table of all committed layouts, and the quarantine's."""
+def _publish(lake: Lake, folder: Path, asked: Collection[str], per_case: int) -> LayoutsResult:
+    """Write the table of all committed layouts, and the quarantine's.
+
+    Args:
+        lake: The folder.
+        folder: Its path.
+        asked: Cases of this run.
+        per_case: Layouts of each that it asked for.
+    """
     rows = [
         row for case_id in sorted(lake.committed_ids()) for row in committed_rows(lake, case_id)
     ]
@@ -192,6 +202,7 @@ def _publish(lake: Lake, folder: Path) -> LayoutsResult:
         num_cases=len({row["case_id"] for row in rows}),
         num_layouts=len(rows),
         num_edited=sum(is_edited(folder, row) for row in rows),
+        num_more=sum(row["case_id"] in asked and row["layout_index"] >= per_case for row in rows),
         num_by_attachment=dict(Counter(placement["attachment"] for placement in placements)),
         num_missing=sum(len(row["missing"]) for row in rows),
         num_quarantined=num_quarantined,

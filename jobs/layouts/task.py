@@ -5,6 +5,7 @@ case --map_lungs--> lungs --make_layout, each with its seed--> NIfTI, row    -->
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -31,6 +32,7 @@ from factory.nodules.rules import LayoutsConfig
 from factory.storage import Storage
 from factory.volumes import Volume, read_volume
 from jobs.cases import digest_of
+from jobs.layouts.edits import broken_edits, is_edited
 from jobs.layouts.table import CT_FILE, PREVIEWS, RESERVED, layout_id
 from jobs.quarantine import as_case_error, give_up
 
@@ -90,19 +92,16 @@ def committed_rows(lake: Lake, case_id: str) -> list[Row]:
         ) from error
 
 
-def is_edited(folder: Path, row: Row) -> bool:
-    """Tell whether a layout's file is there and no longer as it was made."""
-    path = folder / row["file"]
-    return path.exists() and sha256_of_file(path) != str(row["file_sha256"])
-
-
 def _lay_out(donor: Row, task: LayoutsTask, lake: Lake) -> list[str]:
     case_id, folder = donor["case_id"], Path(task.out)
     kept = _kept(donor, lake, folder)
     todo = [index for index in range(task.per_case) if index not in kept]
     preview = folder / PREVIEWS / f"{case_id}.png"
-    if not todo and preview.exists() and (folder / case_id / CT_FILE).exists():
-        return []
+    is_drawn = preview.exists() and (folder / case_id / CT_FILE).exists()
+    gone = [row for row in committed_rows(lake, case_id) if row["layout_index"] not in kept]
+    if not todo and is_drawn and not gone:
+        return _tell_edits(donor, list(kept.values()), task, lake)
+    lake.release(_item(case_id, row["layout_index"]) for row in gone)
     volume = _read_case(donor, task)
     lungs = _map(donor, volume, task)
     drawn = {index: _draw(donor, volume, lungs, task, index) for index in range(task.per_case)}
@@ -114,7 +113,25 @@ def _lay_out(donor: Row, task: LayoutsTask, lake: Lake) -> list[str]:
     if made:
         _write_preview(preview, volume, made)
     lake.storage.write_json(f"commits/{case_id}.json", {"rows": list(rows.values())})
-    return _told(lake, donor, task, drawn)
+    told = _told(lake, donor, task, drawn)
+    return told + _tell_edits(donor, list(rows.values()), task, lake, volume)
+
+
+def _tell_edits(
+    donor: Row, rows: Sequence[Row], task: LayoutsTask, lake: Lake, volume: Volume | None = None
+) -> list[str]:
+    """Record the edited layouts that nothing can be drawn after; return what is said of them."""
+    case_id, folder = donor["case_id"], Path(task.out)
+    broken = broken_edits(
+        case_id, rows, folder, lambda: _read_case(donor, task) if volume is None else volume
+    )
+    for row in rows:
+        item = _item(case_id, row["layout_index"])
+        if problem := broken.get(row["layout_index"]):
+            give_up(lake, item, case_id, STAGE, problem, run_id=task.run_id, file=row["file"])
+        else:
+            lake.release([item])
+    return list(map(str, broken.values()))
 
 
 def _kept(donor: Row, lake: Lake, folder: Path) -> dict[int, Row]:
@@ -242,13 +259,18 @@ def _write_preview(path: Path, volume: Volume, made: dict[int, NewLayout]) -> No
     aside.replace(path)
 
 
+def _item(case_id: str, index: int) -> str:
+    """Return the name of a layout in the quarantine."""
+    return f"{case_id}.{index:02d}"
+
+
 def _told(
     lake: Lake, donor: Row, task: LayoutsTask, drawn: dict[int, NewLayout | NoRoomError]
 ) -> list[str]:
     """Record the layouts that had no room, and return what is said of them."""
     case_id, problems = donor["case_id"], []
     for index, result in drawn.items():
-        item = f"{case_id}.{index:02d}"
+        item = _item(case_id, index)
         if isinstance(result, NewLayout):
             lake.release([item])
             continue

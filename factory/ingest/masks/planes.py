@@ -19,6 +19,9 @@ from factory.ingest.masks.polygon import Points, box_of, fill, num_crossings
 _BRIDGED_MM = 10.0
 """Outlines this far apart belong together; so does every second slice, however thick it is."""
 
+_BESIDE = 0.1
+"""Of the distance between slices: the slices of a scan may themselves lie so far beside an even grid."""
+
 _MAX_STEPS = 100_000_000
 """Rows crossed by all edges together, and pixels filled; what takes seconds, not hours."""
 
@@ -70,6 +73,12 @@ class PlaneDrawing:
     """Slices filled between outlines."""
     num_open: int = 0
     """Gaps that are too wide for that."""
+    num_drawn: int = 0
+    """Planes drawn on a slice."""
+    num_beside: int = 0
+    """Of them, those that lie between two slices."""
+    furthest: float = 0.0
+    """Of them, from its slice; in slices."""
 
     def draw(self, planes: Mapping[float, list[Points]], mask: Mask) -> None:
         """Fill, on each slice, the plane that is nearest to it, and what lies between two planes.
@@ -86,12 +95,18 @@ class PlaneDrawing:
         for k, at in _nearest(planes, len(mask)):
             plane = self._filled(k, planes[at], (mask.shape[1], mask.shape[2]))
             plane.draw(mask[k])
+            self._count(abs(at - k))
             if before is not None and k - before.index > 1:
                 self._bridge(before, plane, mask)
             before = plane
 
     def notes(self) -> Iterator[str]:
-        """Say what was filled, and what was not."""
+        """Say what was moved, what was filled, and what was not."""
+        if self.num_beside:
+            yield (
+                f"{self.kind}: contours of {self.num_beside} of {self.num_drawn} planes lie up to "
+                f"{self.furthest * self.slice_mm:.1f} mm from the slice that they are drawn on"
+            )
         if self.num_bridged:
             yield (
                 f"{self.kind}: {self.num_bridged} slices between contours of one structure filled "
@@ -102,6 +117,12 @@ class PlaneDrawing:
                 f"{self.kind}: {self.num_open} gaps of more than {_BRIDGED_MM:g} mm between contours "
                 "of one structure left open"
             )
+
+    def _count(self, beside: float) -> None:
+        self.num_drawn += 1
+        if beside > _BESIDE:
+            self.num_beside += 1
+            self.furthest = max(self.furthest, beside)
 
     def _filled(self, k: int, contours: list[Points], shape: tuple[int, int]) -> _Plane:
         corner, size = box_of(contours, shape)

@@ -45,7 +45,7 @@ def read_rtstruct(case_id: str, path: str, stack: Stack) -> Annotation:
 
     A pixel belongs to a structure if its centre lies in an odd number of the contours of one
     plane: outlines within outlines are holes. Contours between two slices are drawn on the
-    nearer one; where several planes are nearest to a slice, the nearest of them counts. Slices
+    nearer one, with a note; where several planes are nearest to a slice, the nearest of them counts. Slices
     between two planes that overlap and lie up to 10 mm or two slices apart are filled as well.
 
     Args:

@@ -12,7 +12,7 @@ from pathlib import Path
 from factory.ingest.masks.roles import role_of
 from factory.ingest.sources import total_segmentator
 from factory.ingest.sources.case import DrawnMasks
-from factory.ingest.sources.walk import stem_of
+from factory.ingest.sources.image_names import stem_of
 from factory.layouts import BACKGROUND, LUNG, NODULE
 
 _KINDS = ("lung", "nodule", "tumor")

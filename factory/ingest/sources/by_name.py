@@ -5,7 +5,7 @@ from pathlib import Path
 
 from factory.ingest.masks.roles import role_of
 from factory.ingest.sources.files import Files
-from factory.ingest.sources.walk import stem_of
+from factory.ingest.sources.image_names import stem_of
 from factory.layouts import LUNG, NODULE
 
 CT = "_ct"

@@ -1,6 +1,7 @@
 """What a source holds: the files of each case, and what could not be made one."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from factory.errors import CaseError
 from factory.ingest.points import NodulePoint
@@ -38,6 +39,13 @@ class SourceCase:
     notes: tuple[str, ...] = ()
     """What was assumed when these files were put together."""
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Every file that it is made from."""
+        single = tuple(filter(None, (self.ct, self.labels)))
+        drawn = self.lung + self.nodule + self.seg + self.rtstruct + self.lidc_xml
+        return single + self.series + drawn
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DrawnMasks:
@@ -55,6 +63,8 @@ class Findings:
     cases: list[SourceCase]
     rejects: list[CaseError]
     ignored: list[str]
-    """Image files that match no layout, and folders below that cannot be read."""
+    """Image files that match no layout."""
+    files: frozenset[Path]
+    """All image files, in a case or not."""
     series_masks: dict[str, DrawnMasks] = field(default_factory=dict)
     """Masks in or beside a folder of DICOM files, by that folder's path."""

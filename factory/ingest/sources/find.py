@@ -1,9 +1,10 @@
 """From the files of a folder to its cases."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
+from factory.dicom.tree import Tree, read_tree
 from factory.errors import CaseError, FactoryError
 from factory.ingest.sources import (
     beside_series,
@@ -15,7 +16,7 @@ from factory.ingest.sources import (
 )
 from factory.ingest.sources.case import Findings, SourceCase
 from factory.ingest.sources.files import Files
-from factory.ingest.sources.walk import image_files
+from factory.ingest.sources.image_names import is_image
 
 _CASE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _LAYOUTS = (nnunet, lung_ddpm, total_segmentator, luna16, by_name)
@@ -27,6 +28,8 @@ def find_cases(
     patients: Mapping[str, str] | None = None,
     *,
     series_folders: Iterable[Path] = (),
+    dicom_files: Collection[Path] = (),
+    tree: Tree | None = None,
 ) -> Findings:
     """Find the cases of NIfTI and MetaImage files below a folder.
 
@@ -35,13 +38,17 @@ def find_cases(
         patients: Patient of each case; a case that is not named is its own patient.
         series_folders: Folders below `source` that hold DICOM series. Masks in or beside them
             are theirs (`Findings.series_masks`), and need no CT among these files.
+        dicom_files: Files that are DICOM, and no images whatever they are named.
+        tree: Of the folder, where it has been read.
 
     Raises:
         FactoryError: The folder cannot be read, or holds neither an image nor a series.
     """
-    unreadable: list[str] = []
+    tree = tree or read_tree(source)
+    unread = {one.path: one.reason for one in tree.unread if _is_image_file(one.path)}
+    images = {path for path in tree.files if is_image(path)}.difference(dicom_files)
+    files = sorted(images.union(unread))
     folders = list(series_folders)
-    files = sorted(image_files(source, unreadable))
     if not files and not folders:
         raise FactoryError(
             f"source {source}: found no .nii or .nii.gz file; expected NAME_ct.nii.gz beside "
@@ -51,7 +58,13 @@ def find_cases(
     series_masks, rest = beside_series.take(files, folders)
     for layout in _LAYOUTS:
         rest = layout.take(rest, found)
-    rejects = [*found.rejects, *_repeated(found), *_without_ct(found), *_unusable_names(found)]
+    rejects = [
+        *found.rejects,
+        *_repeated(found),
+        *_without_ct(found),
+        *_unusable_names(found),
+        *_unread(found, unread),
+    ]
     rejected = {reject.case_id for reject in rejects}
     return Findings(
         cases=[
@@ -60,9 +73,25 @@ def find_cases(
             if name not in rejected
         ],
         rejects=rejects,
-        ignored=[*found.ignored, *map(str, rest), *unreadable],
+        ignored=[*found.ignored, *map(str, rest)],
+        files=frozenset(files),
         series_masks=series_masks,
     )
+
+
+def _is_image_file(path: Path) -> bool:
+    return is_image(path) and str(path).isprintable()
+
+
+def _unread(found: Files, unread: Mapping[Path, str]) -> Iterator[CaseError]:
+    """Refuse cases that have a file which nobody can read: without it they would be others."""
+    for name in found.cts:
+        parts = (found.cts, found.segs, found.lungs, found.nodules)
+        files = (file for part in parts for file in part.get(name, ()))
+        if bad := next((file for file in files if file in unread), None):
+            yield CaseError(
+                name, f"found {bad}, which {unread[bad]}. Put the file itself there, or remove it."
+            )
 
 
 def _repeated(found: Files) -> Iterator[CaseError]:

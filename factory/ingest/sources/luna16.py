@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from factory.ingest.sources.files import Files
-from factory.ingest.sources.walk import META_IMAGE, stem_of
+from factory.ingest.sources.image_names import META_IMAGE, stem_of
 from factory.layouts import LUNG
 
 _UID = re.compile(r"[0-9]+(\.[0-9]+){4,}")

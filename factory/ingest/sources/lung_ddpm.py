@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from factory.ingest.sources.files import Files
-from factory.ingest.sources.walk import stem_of
+from factory.ingest.sources.image_names import stem_of
 
 
 def take(files: list[Path], found: Files) -> list[Path]:

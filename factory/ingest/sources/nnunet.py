@@ -11,10 +11,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from factory.dicom.tree import why_no_file
 from factory.errors import CaseError
 from factory.ingest.masks.roles import role_of
 from factory.ingest.sources.files import Files, LabelRoles
-from factory.ingest.sources.walk import stem_of
+from factory.ingest.sources.image_names import stem_of
 
 DESCRIPTION = "dataset.json"
 _MAX_DESCRIPTION_BYTES = 32 * 2**20
@@ -93,6 +94,8 @@ def _no_image(name: str, file: Path, images: str) -> CaseError:
 
 def _description(path: Path) -> dict[str, Any]:
     try:
+        if reason := why_no_file(path):
+            raise _DescriptionError(f"{reason}. Put it beside imagesTr.")
         if path.stat().st_size > _MAX_DESCRIPTION_BYTES:
             raise _DescriptionError(
                 f"has more than {_MAX_DESCRIPTION_BYTES >> 20} MiB; expected the description of a "

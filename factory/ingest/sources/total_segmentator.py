@@ -9,7 +9,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from factory.ingest.sources.files import Files
-from factory.ingest.sources.walk import stem_of
+from factory.ingest.sources.image_names import stem_of
 
 LOBES = (
     "lung_upper_lobe_left",

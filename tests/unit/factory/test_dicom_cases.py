@@ -13,6 +13,7 @@ from support import save_nifti
 
 from factory.dicom.find import find_series
 from factory.dicom.identity import PatientKey
+from factory.dicom.tree import read_tree
 from factory.ingest.dicom_cases import DicomCases, dicom_cases, find_xml
 from factory.ingest.sources import DrawnMasks, SourceCase, find_cases
 from factory.ingest.tags import Tags
@@ -26,7 +27,12 @@ def found(folder: Path, rule: str = "thinnest", **patients: str) -> DicomCases:
     folders = sorted({path.parent for one in series.series for path in one.paths})
     masks = find_cases(folder, series_folders=folders).series_masks
     return dicom_cases(
-        series, TAGS, rule, masks=masks, xml_files=find_xml(folder), patients=patients
+        series,
+        TAGS,
+        rule,
+        masks=masks,
+        xml_files=find_xml(read_tree(folder).files),
+        patients=patients,
     )
 
 

@@ -142,12 +142,19 @@ def test_a_short_key_is_refused_without_being_shown(tmp_path, text, num):
     assert text not in str(caught.value)
 
 
-@pytest.mark.parametrize("content", [b"", b"no hex", b"00" * 31, b"\xff\xfe"])
-def test_a_file_that_holds_no_key_is_left_as_it_is(tmp_path, content):
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (b"", "patient key: found 0 bytes; expected 32. Remove"),
+        (b"00" * 31, "patient key: found 31 bytes; expected 32. Remove"),
+        (b"abc", "found 3 bytes that are no hex digits; expected 64 of them. Put back the key"),
+        (b"no hex\n", "found 7 bytes that are no hex digits; expected 64"),
+        (b"\xff\xfe", "found 2 bytes that are no hex digits; expected 64"),
+    ],
+)
+def test_a_file_that_holds_no_key_is_left_as_it_is(tmp_path, content, found):
     (tmp_path / "key").write_bytes(content)
-    with pytest.raises(
-        FactoryError, match=r"key: patient key: found \d+ bytes; expected 32. Remove"
-    ):
+    with pytest.raises(FactoryError, match=f"key: {found}"):
         patient_key(tmp_path / "key", {})
     assert (tmp_path / "key").read_bytes() == content
 

@@ -8,6 +8,7 @@ import shutil
 import numpy as np
 import pytest
 from dicom_files import IDENTIFIERS, write_localizer, write_series
+from endless import KINDS, not_for_ever, write_endless
 from pydicom.dataset import Dataset
 from pydicom.uid import (
     EnhancedCTImageStorage,
@@ -289,9 +290,12 @@ def test_hidden_files_are_passed_over_and_dead_links_are_told(tmp_path):
     (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
     found = find_series(tmp_path)
     assert len(found.series[0].paths) == 5
-    assert reasons(found) == [
+    assert found.left_out == ()
+    (unread,) = found.unread
+    assert (unread.paths, unread.broken) == ((tmp_path / "gone",), True)
+    assert unread.reason == (
         "cannot be opened (FileNotFoundError); expected a file or folder that can be read"
-    ]
+    )
 
 
 def test_a_name_that_is_no_text_is_told(tmp_path):
@@ -299,7 +303,8 @@ def test_a_name_that_is_no_text_is_told(tmp_path):
     os.rename(files.paths[0], os.fsencode(tmp_path) + b"/\xff.dcm")
     found = find_series(tmp_path)
     assert found.series[0].num_slices == 4
-    assert reasons(found) == ["a name that is not text; expected one that can be written down"]
+    (unread,) = found.unread
+    assert unread.reason == "a name that is not text; expected one that can be written down"
 
 
 def test_a_source_that_is_not_there_is_an_error(tmp_path):
@@ -325,3 +330,29 @@ def test_findings_show_no_identifier(tmp_path):
     shown = repr(find_series(tmp_path))
     for text in (*IDENTIFIERS, "MRN-4711", str(tmp_path), "1.2.826"):
         assert text not in shown
+
+
+@pytest.mark.parametrize("name", ["a.nii.gz", "b.mhd", "c.xml", "d.txt", "dataset.json", "e"])
+def test_a_slice_is_one_whatever_it_is_called(tmp_path, name):
+    files = write_series(tmp_path, ct(), SPACING)
+    files.paths[2].rename(tmp_path / name)
+    found = find_series(tmp_path)
+    assert found.series[0].num_slices == 5
+    assert tmp_path / name in found.files
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_pipe_or_a_device_is_broken_where_it_is_named_as_dicom(tmp_path, kind):
+    write_series(tmp_path, ct(), SPACING)
+    for name in ("odd.dcm", "odd"):
+        write_endless(tmp_path / name, kind)
+    with not_for_ever():
+        found = find_series(tmp_path)
+    assert found.series[0].num_slices == 5
+    assert [(left.paths[0].name, left.broken) for left in found.unread] == [
+        ("odd", False),
+        ("odd.dcm", True),
+    ]
+    assert {left.reason for left in found.unread} == {
+        f"is a {kind} and no regular file; expected one that can be read to its end"
+    }

@@ -4,8 +4,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from endless import KINDS, not_for_ever, write_endless
 
 from factory.digests import digest_json, sha256_of_file
+from factory.errors import CaseError
 from factory.ingest.fingerprint import fingerprint
 from factory.ingest.points import NodulePoint
 from factory.ingest.sources import SourceCase
@@ -116,3 +118,15 @@ def test_a_header_that_names_no_file_counts_alone(tmp_path: Path, name: str) -> 
 
 def test_lungs_segmented_by_another_method_make_another_case(source: SourceCase) -> None:
     assert fingerprint(source, "lungmask").digest != fingerprint(source).digest
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("role", ["ct", "lung", "labels", "series", "seg", "rtstruct", "lidc_xml"])
+def test_what_may_never_end_is_refused_before_it_is_read(
+    source: SourceCase, tmp_path: Path, role: str, kind: str
+) -> None:
+    odd = str(write_endless(tmp_path / "odd", kind))
+    one_file = role in ("ct", "labels")
+    changed = replace(source, **{role: odd if one_file else (odd,)})
+    with not_for_ever(), pytest.raises(CaseError, match=rf"^case c: .*odd is a {kind} and no reg"):
+        fingerprint(changed)

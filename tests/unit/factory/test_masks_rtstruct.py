@@ -328,3 +328,28 @@ def test_messages_hold_nothing_of_the_patient_and_no_path(tmp_path):
         read_rtstruct("a", str(path), stack)
     for secret in ("Doe", "Jane", "P-4711", str(tmp_path), stack.series_uid):
         assert secret not in str(refused.value)
+
+
+def test_outlines_beside_their_slices_are_drawn_with_a_note_of_how_far(drawn):
+    stack = stack_of()
+    beside = [np.add(points, (0.0, 0.0, 0.9)) for points in circles(stack, 18.0)]
+    found = drawn({"GTV": beside}, stack)
+    num = len(np.flatnonzero(found.nodule.any(axis=(1, 2))))
+    assert found.notes == (
+        f"RTSTRUCT: contours of {num} of {num} planes lie up to 0.9 mm from the slice that they are "
+        "drawn on",
+    )
+
+
+def test_the_outlines_that_lie_between_slices_alone_are_counted(drawn):
+    stack = stack_of()
+    found = drawn({"GTV": [square(stack, k, 4.5, 8.5) for k in (3, 4.05, 5.4)]}, stack)
+    assert found.notes == (
+        "RTSTRUCT: contours of 1 of 3 planes lie up to 1.2 mm from the slice that they are drawn on",
+    )
+
+
+def test_outlines_on_their_slices_and_finer_ones_between_have_no_note(drawn):
+    stack = stack_of()
+    finer = [square(stack, k / 2, 4.5, 8.5) for k in range(8, 17)]
+    assert drawn({"GTV": finer}, stack).notes == ()

@@ -4,6 +4,7 @@ import struct
 import nibabel as nib
 import numpy as np
 import pytest
+from endless import KINDS, not_for_ever, write_endless
 from support import save_nifti
 
 from factory.axes import ijk_from_zyx
@@ -288,3 +289,11 @@ def test_a_compressed_scan_that_goes_on_after_its_voxels_is_refused(tmp_path):
 def test_labels_beyond_a_byte_are_named(labels_of):
     with pytest.raises(CaseError, match=r"has label -2, 300 or 400; expected whole numbers from 0"):
         labels_of(np.array([-2, 300, 400] * 40, np.int16).reshape(SHAPE), None)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a.mha", "a.mhd"])
+def test_what_is_no_file_is_refused_before_it_is_opened(tmp_path, name, kind):
+    path = write_endless(tmp_path / name, kind)
+    with not_for_ever(), pytest.raises(CaseError, match=rf"^case a: .* is a {kind} and no regular"):
+        read_labels("a", str(path), None)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from endless import KINDS, not_for_ever, write_endless
 from support import save_nifti
 
 from factory.ingest.size import UNKNOWN, declared_size
@@ -59,3 +60,12 @@ def test_a_header_that_cannot_be_read_declares_nothing(
     if content:
         (tmp_path / name).write_bytes(content)
     assert declared_size(str(tmp_path / name)) == UNKNOWN
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a.mha", "a.mhd"])
+def test_what_is_no_file_has_no_size_and_keeps_nobody_waiting(
+    tmp_path: Path, name: str, kind: str
+) -> None:
+    with not_for_ever():
+        assert declared_size(str(write_endless(tmp_path / name, kind))) == UNKNOWN

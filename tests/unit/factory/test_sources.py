@@ -2,6 +2,7 @@ import os
 from pathlib import Path
 
 import pytest
+from endless import KINDS, not_for_ever, write_endless
 
 from factory.errors import FactoryError
 from factory.ingest.sources import (
@@ -151,12 +152,10 @@ def test_an_id_that_cannot_name_a_volume_is_rejected(folder, name):
 
 
 @pytest.mark.parametrize("name", ["a\n_ct.nii.gz", "n\udcff_ct.nii.gz"])
-def test_a_name_that_is_not_text_is_left_out_and_named(folder, name):
+def test_a_name_that_is_not_text_is_no_case(folder, name):
     found = folder(name, "good_ct.nii.gz")
     assert [case.case_id for case in found.cases] == ["good"]
-    (left_out,) = found.ignored
-    assert left_out.isascii()
-    assert "a name that is not text" in left_out
+    assert (found.rejects, found.ignored) == ([], [])
 
 
 def test_a_link_that_leads_back_up_shows_no_scan_twice(folder, tmp_path):
@@ -290,3 +289,34 @@ def test_a_table_of_patients_that_cannot_be_opened_or_is_far_too_large_is_refuse
 def test_a_table_of_patients_that_is_no_text_is_refused(tmp_path):
     with pytest.raises(FactoryError, match=r"patients\.csv: found bytes that are no text .*UTF-8"):
         patients_from(tmp_path, "case_id,patient_id\na,Müller\n".encode("latin-1"))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", ["a_ct.nii.gz", "a_lung.nii", "a_nodule.mha"])
+def test_a_case_with_a_pipe_or_a_device_among_its_files_is_rejected(folder, tmp_path, name, kind):
+    folder("a_ct.nii.gz", "b_ct.nii.gz")
+    (tmp_path / name).unlink(missing_ok=True)
+    write_endless(tmp_path / name, kind)
+    with not_for_ever():
+        found = folder()
+    assert [case.case_id for case in found.cases] == ["b"]
+    assert reasons(found) == {
+        "a": f"found {tmp_path / name}, which is a {kind} and no regular file; expected one that can "
+        "be read to its end. Put the file itself there, or remove it."
+    }
+
+
+def test_a_case_whose_mask_is_a_link_that_leads_nowhere_is_not_made_without_it(folder, tmp_path):
+    (tmp_path / "a_lung.nii.gz").symlink_to(tmp_path / "gone")
+    found = folder("a_ct.nii.gz")
+    assert found.cases == []
+    assert "a_lung.nii.gz, which cannot be opened (FileNotFoundError); exp" in reasons(found)["a"]
+
+
+def test_files_that_are_dicom_are_no_images_whatever_they_are_called(folder, tmp_path):
+    folder("a_ct.nii.gz", "b_ct.nii.gz", "odd.mhd")
+    dicom = {tmp_path / "b_ct.nii.gz", tmp_path / "odd.mhd"}
+    found = find_cases(tmp_path, dicom_files=dicom)
+    assert [case.case_id for case in found.cases] == ["a"]
+    assert (found.rejects, found.ignored) == ([], [])
+    assert found.files == {tmp_path / "a_ct.nii.gz"}

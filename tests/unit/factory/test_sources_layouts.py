@@ -2,6 +2,7 @@ import json
 from pathlib import Path
 
 import pytest
+from endless import KINDS, not_for_ever, write_endless
 
 from factory.ingest.sources import DrawnMasks, Findings, SourceCase, beside_series, find_cases
 from factory.ingest.sources.total_segmentator import LOBES
@@ -230,3 +231,12 @@ def test_thousands_of_series_are_searched_for_masks_once_and_not_once_for_each()
     folders = [Path(f"/data/p{n:05d}/s1") for n in range(20_000)]
     masks, rest = beside_series.take([folders[7].with_name("lung.nii.gz")], folders)
     assert (list(masks), rest) == ([str(folders[7])], [])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_description_that_is_no_file_keeps_nobody_waiting(folder, tmp_path, kind):
+    write_endless(tmp_path / "dataset.json", kind)
+    with not_for_ever():
+        found = folder("imagesTr/p1_0000.nii.gz", "labelsTr/p1.nii.gz")
+    (reject,) = found.rejects
+    assert f"dataset.json is a {kind} and no regular file; expected one" in reject.problem

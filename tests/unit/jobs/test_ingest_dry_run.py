@@ -1,5 +1,6 @@
 """A dry run says what would happen to each input, and leaves no trace."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -76,7 +77,31 @@ def test_with_a_key_the_names_are_those_that_cases_will_have(tmp_path: Path) -> 
 def test_cases_that_the_store_has_are_already_there(tmp_path: Path) -> None:
     write_scan(tmp_path / "first", "plain", 1)
     ingest_in_process(tmp_path / "first", tmp_path / "cases", CONFIG)
-    assert lines(tmp_path)["plain_ct.nii.gz"][-1] == "already there; made anew if its files changed"
+    assert lines(tmp_path)["plain_ct.nii.gz"][-1] == "already there"
+
+
+@pytest.mark.usefixtures("scan")
+def test_cases_whose_files_have_changed_are_told_from_new_ones(tmp_path: Path) -> None:
+    write_scan(tmp_path / "first", "plain", 2)
+    ingest_in_process(tmp_path / "first", tmp_path / "cases", CONFIG)
+    # Of the same place, as the store knows it.
+    shutil.rmtree(tmp_path / "first")
+    (tmp_path / "scans").rename(tmp_path / "first")
+    (tmp_path / "scans").symlink_to("first")
+    found = lines(tmp_path)
+    assert found["plain_ct.nii.gz"][-1] == (
+        "make anew: the store has a case of other files, or a torn one"
+    )
+    assert found["one/ct"][-1] == "ingest"
+
+
+@pytest.mark.usefixtures("scan")
+def test_an_id_that_another_scan_has_is_told_before_the_work(tmp_path: Path) -> None:
+    write_scan(tmp_path / "first", "plain", 2)
+    ingest_in_process(tmp_path / "first", tmp_path / "cases", CONFIG)
+    would = lines(tmp_path)["plain_ct.nii.gz"][-1]
+    assert would.startswith("quarantine: found ")
+    assert "the store has a case of this id from" in would
 
 
 @pytest.mark.usefixtures("scan")

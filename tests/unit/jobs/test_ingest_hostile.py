@@ -12,7 +12,7 @@ from factory.errors import FactoryError
 from factory.ingest.prepare import IngestConfig
 from factory.ingest.tags import Tags
 from jobs.ingest.inputs import Asked, Inputs, gather
-from jobs.ingest.task import KEPT, MADE, QUARANTINED, ingest_case
+from jobs.ingest.task import KEPT, MADE, QUARANTINED, REMADE, ingest_case
 
 CONFIG = IngestConfig(grid=16)
 SMALL = (12, 24, 32)
@@ -34,7 +34,7 @@ def test_fuzzed_slices_of_a_tree_end_as_a_case_or_with_a_reason(tmp_path: Path) 
         with suppress(FactoryError):
             inputs = found(tmp_path / "scans")
             ended = [ingest_case(given.source, store, CONFIG, "r") for given in inputs.cases]
-            assert {outcome.state for outcome in ended} <= {MADE, KEPT, QUARANTINED}
+            assert {outcome.state for outcome in ended} <= {MADE, REMADE, KEPT, QUARANTINED}
             assert inputs.cases or inputs.refused or inputs.left_out
 
     fuzz(mutated(path.read_bytes()), check, examples=20)

@@ -5,13 +5,16 @@ from pathlib import Path
 import pytest
 from dicom_files import IDENTIFIERS, write_localizer
 from dicom_scans import DicomScan, write_dicom_scan
+from endless import KINDS, close_folder, not_for_ever, write_endless
 from support import write_scan
 
 from factory.dicom.identity import PatientKey
 from factory.errors import FactoryError, UsageError
 from factory.ingest.points import NodulePoint
+from factory.ingest.prepare import IngestConfig
 from factory.ingest.tags import Tags
 from jobs.ingest.inputs import Asked, Inputs, gather
+from jobs.ingest.task import ingest_case
 
 SMALL = (12, 24, 32)
 
@@ -141,3 +144,79 @@ def test_a_broken_dicom_file_alone_still_asks_for_a_key(tmp_path: Path) -> None:
     (tmp_path / "Doe, Jane.dcm").write_bytes(b"\0" * 128 + b"DICM" + b"\xff" * 60)
     (refused,) = found(tmp_path).refused
     assert refused.file.startswith("file-")
+
+
+def test_slices_count_as_slices_and_as_nothing_else_whatever_they_are_called(
+    tmp_path: Path, scan: DicomScan
+) -> None:
+    names = ["a.nii.gz", "a_ct.nii.gz", "b.xml", "c.mhd", "lung.nii.gz"]
+    for path, name in zip(scan.files.paths, names, strict=False):
+        path.rename(path.with_name(name))
+    inputs = found(tmp_path / "scans")
+    (given,) = inputs.cases
+    assert given.shape == SMALL
+    assert (given.source.lung, given.source.lidc_xml) == ((), ())
+    assert (inputs.refused, inputs.left_out) == ([], [])
+
+
+def test_a_torn_dicom_file_is_told_of_once_whatever_it_is_called(tmp_path: Path) -> None:
+    write_scan(tmp_path, "a", 1)
+    (tmp_path / "b_ct.nii.gz").write_bytes(b"\0" * 128 + b"DICM" + b"\xff" * 60)
+    inputs = found(tmp_path)
+    assert [given.source.case_id for given in inputs.cases] == ["a"]
+    assert [one.reason for one in (*inputs.refused, *inputs.left_out)] == [
+        "found neither Modality nor SOPClassUID"
+    ]
+
+
+def test_a_folder_that_cannot_be_read_is_told_of_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_scan(tmp_path, "a", 1)
+    close_folder(monkeypatch, tmp_path / "closed")
+    inputs = found(tmp_path)
+    assert [given.source.case_id for given in inputs.cases] == ["a"]
+    assert [one.place for one in (*inputs.refused, *inputs.left_out)] == [str(tmp_path / "closed")]
+    assert inputs.refused[0].reason == "cannot be opened"
+
+
+def test_every_tag_stands_for_an_absolute_path(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = found(source).paths
+    monkeypatch.chdir(source.parent)
+    inputs = found(Path(source.name))
+    assert inputs.paths == before
+    assert all(path.startswith("/") for path in inputs.paths.values())
+    assert {one.file for one in (*inputs.refused, *inputs.left_out)} < set(before)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_has_no_end_is_told_once_and_quarantined_where_a_scan_should_be(
+    tmp_path: Path, kind: str
+) -> None:
+    write_scan(tmp_path, "a", 1)
+    for name in ("zero_ct.nii.gz", "z.dcm", "z.xml", "z", "z.mha"):
+        write_endless(tmp_path / name, kind)
+    with not_for_ever():
+        inputs = found(tmp_path)
+    assert [given.source.case_id for given in inputs.cases] == ["a"]
+    refused = {Path(one.place).name: one.told for one in inputs.refused}
+    left_out = {Path(one.place).name: one.told for one in inputs.left_out}
+    assert (set(refused), set(left_out)) == ({"z.dcm", "zero"}, {"z", "z.mha", "z.xml"})
+    assert left_out.pop("z.mha") == "it matches no layout, or cannot be read"
+    for told in (*refused.values(), *left_out.values()):
+        assert f"is a {kind} and no regular file; expected one that can be read" in told
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_mask_of_a_series_that_has_no_end_is_the_series_own_problem(
+    tmp_path: Path, scan: DicomScan, kind: str
+) -> None:
+    write_endless(scan.files.paths[0].with_name("lung.nii.gz"), kind)
+    with not_for_ever():
+        inputs = found(tmp_path / "scans")
+        (given,) = inputs.cases
+        outcome = ingest_case(given.source, str(tmp_path / "c"), IngestConfig(grid=16), "r")
+    assert f"lung.nii.gz is a {kind} and no regular file" in outcome.problem
+    assert (inputs.refused, inputs.left_out) == ([], [])

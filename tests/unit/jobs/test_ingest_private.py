@@ -1,6 +1,7 @@
 """What leads back to patients stays with its owner, outside of the store."""
 
 import multiprocessing
+import os
 import stat
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,10 @@ import pytest
 
 from factory.dicom.identity import KEY_VARIABLE, PatientKey
 from factory.errors import StoreError, UsageError
+from factory.ingest.prepare import IngestConfig
 from factory.lake import Lake
 from jobs.ingest import private
+from jobs.ingest.job import ingest
 from jobs.ingest.private import (
     INPUTS,
     KEY_CHECK,
@@ -19,6 +22,7 @@ from jobs.ingest.private import (
     claim_key,
     read_inputs,
     refuse_other_key,
+    refuse_unwritable,
 )
 
 
@@ -146,3 +150,46 @@ def test_who_may_not_read_the_key_has_none(
     beside.tags()
     monkeypatch.setattr(private, "existing_key", refused)
     assert beside.existing_tags() is None
+
+
+def test_a_store_that_cannot_be_made_is_named_before_anything_is_made_beside_it(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "scans").mkdir()
+    out = tmp_path / "file" / "deep" / "cases"
+    with pytest.raises(
+        StoreError,
+        match=rf"^--out {out}: found no folder at {tmp_path / 'file'}; expected one that can be",
+    ):
+        ingest(tmp_path / "scans", out, IngestConfig(grid=16))
+    assert {path.name for path in tmp_path.iterdir()} == {"file", "scans"}
+
+
+def test_a_store_in_a_closed_folder_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse_unwritable(tmp_path / "new" / "cases")
+    refuse_unwritable("memory://bucket/cases")
+    # Root may write everywhere.
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)
+    with pytest.raises(
+        StoreError,
+        match=rf"^--out .*cases: found a folder that cannot be written to at {tmp_path};",
+    ):
+        refuse_unwritable(tmp_path / "new" / "cases")
+
+
+def test_a_private_folder_that_cannot_be_made_is_named_by_the_flag_that_it_comes_from(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(
+        StoreError,
+        match=r"^--out .*/cases, with cases\.private beside it: found Not a directory; expected",
+    ):
+        Private.of(tmp_path / "file" / "cases", None).tags()
+    with pytest.raises(
+        StoreError, match=r"^--private .*file/mine: found Not a directory; expected"
+    ):
+        Private.of(tmp_path / "cases", tmp_path / "file" / "mine").tags()

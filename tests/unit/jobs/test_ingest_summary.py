@@ -21,6 +21,17 @@ def test_the_table_counts_inputs_by_how_they_ended() -> None:
     ]
 
 
+def test_cases_that_were_made_anew_are_told_from_new_ones() -> None:
+    summary = Summary(num_new=2, num_remade=3, num_kept=4)
+    assert summary.num_found == 9
+    assert summary.lines() == [
+        "found                         9",
+        "  cases, new                  2",
+        "  cases, made anew            3",
+        "  cases, already there        4",
+    ]
+
+
 def test_reasons_that_differ_in_paths_and_numbers_are_one() -> None:
     assert reason_of(
         "mask /a b/x_lung.nii.gz has shape (z, y, x) (3, 4, 5) at 2.5 mm; expected"

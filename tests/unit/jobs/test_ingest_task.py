@@ -2,20 +2,23 @@
 
 import json
 import re
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from dicom_files import IDENTIFIERS
 from dicom_scans import DicomScan, write_dicom_scan
+from endless import KINDS, not_for_ever, write_endless
 from support import write_scan
 
 from factory.errors import CaseError, PassingError
-from factory.ingest.prepare import IngestConfig
+from factory.ingest.prepare import IngestConfig, PreparedCase
 from factory.ingest.sources import SourceCase, find_cases
 from factory.lake import Lake
 from jobs.ingest import task
-from jobs.ingest.task import DEATHS, KEPT, MADE, QUARANTINED, Outcome, ingest_case
+from jobs.ingest.task import DEATHS, KEPT, MADE, QUARANTINED, REMADE, Outcome, foresee, ingest_case
 
 CONFIG = IngestConfig(grid=16)
 
@@ -81,7 +84,7 @@ def test_a_series_that_lost_slices_is_another_scan_of_the_same_case(
     shorter = SourceCase(
         case_id="tag-1", patient_id="tag", series=files, series_uid=series.series_uid
     )
-    assert run(shorter, lake).state == MADE
+    assert run(shorter, lake).state == REMADE
     after = lake.committed_row("tag-1")
     assert (before["source_shape"][0], after["source_shape"][0]) == (30, 28)
 
@@ -182,3 +185,55 @@ def test_a_failure_that_may_pass_says_so(
     monkeypatch.setattr(task, "prepare_case", fail)
     run(nifti, lake)
     assert record_of(lake, "a")["retriable"] is True
+
+
+def meanwhile(patch: pytest.MonkeyPatch, other: Callable[[], object]) -> None:
+    """Let another ingest come in once, while this one prepares its case."""
+    prepare = task.prepare_case
+
+    def first_the_other(*arguments: Any) -> PreparedCase:
+        patch.setattr(task, "prepare_case", prepare)
+        other()
+        return prepare(*arguments)
+
+    patch.setattr(task, "prepare_case", first_the_other)
+
+
+def test_of_two_ingests_at_once_the_first_alone_counts_a_case_as_its_own(
+    lake: Lake, nifti: SourceCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other: list[Outcome] = []
+    meanwhile(monkeypatch, lambda: other.append(run(nifti, lake, "r2")))
+    assert run(nifti, lake).state == KEPT
+    assert [outcome.state for outcome in other] == [MADE]
+    assert lake.committed_row("a")["run_id"] == "r2"
+    assert len(lake.storage.names("volumes")) == 1
+
+
+def test_a_case_whose_files_have_changed_is_made_anew_and_counts_so(
+    lake: Lake, nifti: SourceCase, tmp_path: Path
+) -> None:
+    run(nifti, lake)
+    write_scan(tmp_path / "scans", "a", 2)
+    assert foresee(nifti, lake) == REMADE
+    assert [run(nifti, lake).state for _ in range(2)] == [REMADE, KEPT]
+
+
+def test_a_case_whose_volume_is_torn_is_made_anew(lake: Lake, nifti: SourceCase) -> None:
+    run(nifti, lake)
+    shutil.rmtree(lake.storage.child(lake.committed_row("a")["image_uri"]))
+    assert foresee(nifti, lake) == REMADE
+    assert run(nifti, lake).state == REMADE
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_file_that_became_a_pipe_is_quarantined_and_not_waited_for(
+    lake: Lake, nifti: SourceCase, kind: str
+) -> None:
+    Path(nifti.ct).unlink()
+    write_endless(Path(nifti.ct), kind)
+    with not_for_ever():
+        outcome = run(nifti, lake)
+    assert outcome.state == QUARANTINED
+    assert f"a_ct.nii.gz is a {kind} and no regular file; expected one that can" in outcome.problem
+    assert record_of(lake, "a")["retriable"] is False

@@ -7,8 +7,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from layout_folders import CONFIG, GRID, draw_nodule, edit, make_layouts, rows_of, volume_of
+from endless import not_for_ever, write_endless
+from layout_folders import (
+    CONFIG,
+    GRID,
+    draw_nodule,
+    edit,
+    in_process,
+    make_layouts,
+    rows_of,
+    volume_of,
+)
 from support import make_case_store
+from typer.testing import CliRunner
 
 from factory.digests import sha256_of_file, sha256_of_voxels
 from factory.errors import FactoryError, StoreError, UsageError
@@ -18,6 +29,7 @@ from factory.nodules.layout_file import write_nifti
 from factory.nodules.lobes import LOBES
 from factory.nodules.rules import AttachmentShares, LayoutsConfig, ZoneShares
 from factory.nodules.zones import ZONES, sides_of, thirds_of
+from jobs.app import app
 from jobs.cases import CaseStore, open_case_store
 from jobs.layouts.table import open_layouts
 from manifests.read import read_table
@@ -335,3 +347,83 @@ def test_a_drawn_nodule_reaches_out_of_the_lungs(store: CaseStore) -> None:
     """What the tests of `generate` count on."""
     layout = draw_nodule(store, "c0")
     assert (layout[volume_of(store, "c0").layout == 0] == 2).any()
+
+
+def test_layouts_of_a_larger_run_stay_and_are_counted(folder: Path, cases: Path) -> None:
+    result = make_layouts(cases, folder, per_case=1)
+    assert (result.num_layouts, result.num_more) == (6, 3)
+    assert make_layouts(cases, folder, per_case=1, only=["c1"]).num_more == 1
+    assert make_layouts(cases, folder, per_case=2).num_more == 0
+
+
+def test_the_command_says_of_more_layouts_than_asked_for_how_to_be_without_them(
+    folder: Path, cases: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_process(monkeypatch)
+    recipe = folder.with_name("own.toml")
+    recipe.write_text('[layouts]\ndiameters = "uniform:14:18"\nmax_nodules = 2\n')
+    command = ["layouts", "--cases", str(cases), "--out", str(folder), "--recipe", str(recipe)]
+    told = CliRunner().invoke(app, [*command, "--per-case", "1"]).stderr
+    assert "warning: 3 layouts are more than --per-case 1, of a run that asked for more; " in told
+    assert "delete their files, from rule-01 on, and run again, or choose another --out" in told
+    for file in folder.glob("c*/rule-01-*"):
+        file.unlink()
+    told = CliRunner().invoke(app, [*command, "--per-case", "1"]).stderr
+    assert "warning" not in told
+    assert "3 layouts of 3 cases; 0 quarantined" in told
+    assert [row["layout_index"] for row in open_layouts(folder)] == [0, 0, 0]
+
+
+def test_an_edited_layout_that_nothing_can_be_drawn_after_is_told_and_the_rest_goes_on(
+    folder: Path, cases: Path, store: CaseStore
+) -> None:
+    sound, small = rows_of(folder, "c0")
+    torn, missing = rows_of(folder, "c1")
+    edit(folder, store, sound)
+    edit(folder, store, small, draw_nodule(store, "c0")[:-1].copy())
+    (folder / torn["file"]).write_bytes(b"no NIfTI")
+    (folder / missing["file"]).unlink()
+    kept = {name: sha for name, sha in bytes_of(folder).items() if name != torn["file"]}
+    result = make_layouts(cases, folder)
+    assert (result.num_layouts, result.num_edited, result.num_quarantined) == (6, 3, 2)
+    reasons = reasons_of(folder)
+    assert set(reasons) == {"c0.01", "c1.00"}
+    assert str(folder / small["file"]) in reasons["c0.01"]
+    assert "expected the case's grid" in reasons["c0.01"]
+    assert f"{folder / torn['file']} cannot be read" in reasons["c1.00"]
+    assert kept.items() <= bytes_of(folder).items()
+    assert (folder / torn["file"]).read_bytes() == b"no NIfTI"
+    assert (folder / missing["file"]).exists()
+
+
+def test_an_edited_layout_that_was_mended_or_deleted_leaves_the_quarantine(
+    folder: Path, cases: Path, store: CaseStore
+) -> None:
+    mended, deleted = rows_of(folder, "c0")
+    for row in (mended, deleted):
+        (folder / row["file"]).write_bytes(b"no NIfTI")
+    assert make_layouts(cases, folder, per_case=1).num_quarantined == 2
+    edit(folder, store, mended)
+    (folder / deleted["file"]).unlink()
+    result = make_layouts(cases, folder, per_case=1)
+    assert (result.num_quarantined, result.num_layouts, result.num_edited) == (0, 5, 1)
+
+
+def test_broken_edits_are_told_on_the_way_and_not_read_for_other_cases(
+    folder: Path, cases: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for case_id in ("c0", "c1"):
+        (folder / rows_of(folder, case_id)[0]["file"]).write_bytes(b"no NIfTI")
+    make_layouts(cases, folder, only=["c1"])
+    told = capsys.readouterr().err
+    assert f"quarantined: case c1: {folder / rows_of(folder, 'c1')[0]['file']} cannot be" in told
+    assert "case c0" not in told
+
+
+def test_an_edited_layout_that_has_no_end_is_told(folder: Path, cases: Path) -> None:
+    path = folder / rows_of(folder, "c1")[1]["file"]
+    path.unlink()
+    write_endless(path, "pipe")
+    with not_for_ever(30.0):
+        make_layouts(cases, folder, only=["c1"])
+    assert "is a pipe and no regular file; expected one" in reasons_of(folder)["c1.01"]
