@@ -75,7 +75,7 @@ def synthetic_set(
 def measure_in_process(patch: Any) -> list[str]:
     """Make `evaluate` measure in this process, without MONAI; return the keys as they are measured."""
     from jobs.cluster import Cluster
-    from jobs.evaluate import job, similarity
+    from jobs.evaluate import sides, similarity
     from jobs.evaluate.measure import Measurer
     from jobs.evaluate.stream import content_of
 
@@ -85,15 +85,17 @@ def measure_in_process(patch: Any) -> list[str]:
     def connect(address: str | None = None) -> Iterator[Cluster]:
         yield Cluster(num_cpus=1, num_gpus=0, is_local=True)
 
-    def stream(items: Any, settings: Any, _: Any) -> Iterator[dict[str, Any]]:
-        measurer = Measurer(settings)
+    def stream(
+        items: Any, settings: Any, _: Any, measurer: Any = Measurer
+    ) -> Iterator[dict[str, Any]]:
+        measuring = measurer(settings)
         for item in items:
             content = content_of(item, settings.kept_as)
             keys.append(content["key"])
-            yield measurer.measure(content)
+            yield measuring.measure(content)
 
-    patch.setattr(job, "connect", connect)
-    patch.setattr(job, "stream", stream)
+    patch.setattr(sides, "connect", connect)
+    patch.setattr(sides, "stream", stream)
     patch.setattr(similarity, "is_available", lambda: False)
     return keys
 

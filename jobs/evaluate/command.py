@@ -16,9 +16,11 @@ def command(
         ),
     ] = None,
     synthetic: Annotated[
-        options.Place | None,
+        list[options.Place] | None,
         typer.Option(
-            metavar="LAKE|FILE", help="Lake or manifest; its synthetic rows count. [lake]"
+            metavar="[NAME=]LAKE|FILE|DIR",
+            help="Lake or manifest, whose synthetic rows count, or a folder of NIfTI files made elsewhere; "
+            "again for more sets. [lake]",
         ),
     ] = None,
     out: Annotated[
@@ -33,13 +35,23 @@ def command(
             help="resnet_50.pth of MedicalNet, for figures on the published scale; else a fixed network.",
         ),
     ] = None,
+    weights_2d: Annotated[
+        Path | None,
+        typer.Option(
+            "--weights-2d",
+            metavar="PT",
+            exists=True,
+            dir_okay=False,
+            help="2-D ResNet-50, RadImageNet's or torchvision's, for the 2.5-D FID too.",
+        ),
+    ] = None,
     folds: Annotated[
         int, typer.Option(metavar="K", min=3, help="Parts, by patient, that intervals come from.")
     ] = 5,
     device: options.DeviceOption = options.Device.auto,
     ray_address: options.RayAddress = None,
 ) -> None:
-    """Measure how good a synthetic set is, and whether it copies.
+    """Measure how good synthetic sets are, and whether they copy.
 
     FID and MMD with a real-to-real floor, errors and MS-SSIM beside each
     volume's donor, nearest training lungs, a membership attack, and the sets in
@@ -50,28 +62,26 @@ def command(
     \b
     Example:
         factory evaluate --real cases --synthetic lake --out evaluation
+        factory evaluate --real cases --synthetic ours=lake --synthetic maisi=nifti/ --out evaluation
     """
     from jobs.console import give, say
     from jobs.evaluate.job import evaluate
+    from jobs.evaluate.names import parse_sets
+    from jobs.evaluate.telling import lines_of
     from jobs.workspace import path_of, place_of
 
+    sets = parse_sets(synthetic or [place_of("lake", None)])
     result = evaluate(
         place_of("cases", real),
-        place_of("lake", synthetic),
+        {name: place_of("lake", place) for name, place in sets.items()},
         path_of("out", out),
         weights=weights,
+        weights_2d=weights_2d,
         num_folds=folds,
         device=device.value,
         ray_address=ray_address,
     )
-    words = ", ".join(f"{count} {word}" for word, count in result.verdicts.items() if count)
-    say(f"memorisation: {words}; see {out}/memorisation.parquet and worst_pairs.png")
-    told = {(figure.name, figure.region): figure.interval for figure in result.figures}
-    floor = told.get(("fid_real_to_real", "lungs"))
-    beside = f", real against real {floor}" if floor else ""
-    say(
-        f"{result.num_synthetic} synthetic against {result.num_real} real volumes, {result.num_left_out} left "
-        f"out; {result.extractor}: FID of the lungs {told['fid', 'lungs']}{beside}. Next: "
-        f"factory mix {synthetic or 'lake'} --ratio 0.25 --out mix.parquet"
-    )
-    give(result.table)
+    for line in lines_of(result, str(out)):
+        say(line)
+    for table in filter(None, (result.table, result.ablations)):
+        give(table)

@@ -17,6 +17,8 @@ _DIGITS = 8
 _DILATIONS = {"layer3": 2, "layer4": 4}
 """MedicalNet's: its last two stages widen their filters where a ResNet halves the grid."""
 
+_MEDICALNET = "resnet_50.pth of MedicalNet"
+
 INSTALL = "Install it: pip install 'ct-factory[evaluate]'"
 
 
@@ -54,7 +56,10 @@ def open_extractor(weights: Path | None, device: str) -> Extractor:
         fixed = FixedExtractor()
         return Extractor(fixed.to(device), fixed.name, fixed.digest, is_published=False)
     digest = sha256_of_file(weights)
-    network = medicalnet(_state(weights), where=str(weights)).to(device)
+    state = state_of(weights, flag="--weights", expected=_MEDICALNET)
+    # A head for segmentation, which features do without.
+    state = {name: one for name, one in state.items() if not name.startswith("conv_seg.")}
+    network = medicalnet(state, where=str(weights)).to(device)
     return Extractor(network, f"medicalnet-resnet50-{digest[:_DIGITS]}", digest, is_published=True)
 
 
@@ -91,7 +96,8 @@ def medicalnet(state: dict[str, Tensor], *, where: str) -> nn.Module:
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
-        raise _not_medicalnet(where, str(error).splitlines()[-1].strip()) from error
+        found = str(error).splitlines()[-1].strip()
+        raise _other_weights("--weights", where, found, _MEDICALNET) from error
     return network.eval().requires_grad_(False)
 
 
@@ -103,23 +109,31 @@ def _dilate(stage: nn.Module, dilation: int) -> None:
                 module.padding = module.dilation = (dilation,) * 3
 
 
-def _state(weights: Path) -> dict[str, Tensor]:
+def state_of(weights: Path, *, flag: str, expected: str) -> dict[str, Tensor]:
+    """Return the weights in a file by their names, without `module.`.
+
+    Args:
+        weights: What `torch.save` wrote of a state; nothing else in it is run.
+        flag: That named the file; for messages.
+        expected: What the file should be; for messages.
+
+    Raises:
+        UsageError: It is no such file.
+    """
     try:
         content: Any = torch.load(weights, map_location="cpu", weights_only=True)
     except Exception as error:
         # What torch raises for a file that is none of its own depends on the bytes.
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        raise _not_medicalnet(str(weights), reason) from error
+        raise _other_weights(flag, weights, reason, expected) from error
     state = content.get("state_dict", content) if isinstance(content, dict) else None
     if not isinstance(state, dict) or not all(isinstance(one, Tensor) for one in state.values()):
-        raise _not_medicalnet(str(weights), f"a {type(content).__name__} without weights")
-    named = {str(name).removeprefix("module."): weight for name, weight in state.items()}
-    # A head for segmentation, which features do without.
-    return {name: weight for name, weight in named.items() if not name.startswith("conv_seg.")}
+        found = f"a {type(content).__name__} without weights"
+        raise _other_weights(flag, weights, found, expected)
+    return {str(name).removeprefix("module."): weight for name, weight in state.items()}
 
 
-def _not_medicalnet(where: str, found: str) -> UsageError:
+def _other_weights(flag: str, where: Path | str, found: str, expected: str) -> UsageError:
     return UsageError(
-        f"--weights {where}: found {found}; expected resnet_50.pth of MedicalNet. Give that file, or leave "
-        "--weights away for the fixed extractor."
+        f"{flag} {where}: found {found}; expected {expected}. Give that file, or leave {flag} away."
     )

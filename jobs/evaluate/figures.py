@@ -1,7 +1,7 @@
-"""The figures of two sets, each with its interval, how many volumes it is of, and what it means."""
+"""The figures of sets, each with its interval, how many volumes it is of, and what it means."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from factory.evaluation.folds import folds_by_patient
 from factory.evaluation.frechet import frechet_distance
 from factory.evaluation.intervals import Interval, interval_by_patient
-from factory.evaluation.mmd import median_kernel, mmd_squared
+from factory.evaluation.mmd import GaussianKernel, median_kernel, mmd_squared
 from factory.evaluation.moments import Moments
 from factory.evaluation.set_distances import (
     LEAST_FOLDS,
@@ -43,6 +43,8 @@ _OF_A_PAIR = {
 class Figure:
     """One number of the evaluation."""
 
+    of: str
+    """Name of its set; `real` for a floor."""
     name: str
     region: str
     """whole, lungs, nodule or outside."""
@@ -60,6 +62,8 @@ class Side:
 
     items: Sequence[Item]
     measured: Sequence[Measured]
+    name: str = ""
+    """Of the set, in tables."""
 
     @property
     def patients(self) -> list[str]:
@@ -73,51 +77,96 @@ class Side:
     def where(self, holds: Callable[[Item], bool]) -> "Side":
         """Return the part whose items fulfil a condition."""
         kept = [number for number, item in enumerate(self.items) if holds(item)]
-        return Side([self.items[i] for i in kept], [self.measured[i] for i in kept])
+        return Side([self.items[i] for i in kept], [self.measured[i] for i in kept], self.name)
+
+
+def kernels_of(real: Side, tell: Callable[[str], None]) -> dict[str, GaussianKernel]:
+    """Return the kernel of each region, of the real set alone: one judges all synthetic sets.
+
+    Args:
+        real: Two volumes or more.
+        tell: Is given a sentence for a region that has none.
+    """
+    found = {}
+    for region in REGIONS:
+        try:
+            found[region] = median_kernel(real.features(region))
+        except ValueError as error:
+            tell(f"MMD, {region}: {error}")
+    return found
+
+
+def floor_figures(
+    real: Side, kernels: Mapping[str, GaussianKernel], extractor: str, num_splits: int
+) -> Iterator[Figure]:
+    """Yield FID and MMD of both regions between random halves of the real set.
+
+    Args:
+        real: Two volumes or more.
+        kernels: Of `kernels_of`.
+        extractor: Name of what made the features.
+        num_splits: Random halves.
+    """
+    for region in REGIONS:
+        features = real.features(region)
+        distances = {"fid_real_to_real": _fid}
+        if region in kernels:
+            distances["mmd_squared_real_to_real"] = partial(mmd_squared, kernel=kernels[region])
+        for name, distance in distances.items():
+            found = real_floor(features, real.patients, distance, num_splits=num_splits)
+            if math.isfinite(found.value):
+                yield Figure(
+                    of=real.name,
+                    name=name,
+                    region=region,
+                    extractor=extractor,
+                    interval=found,
+                    n=len(features),
+                    note=f"mean, least and greatest of {num_splits} random halves by patient",
+                )
 
 
 def set_figures(
-    real: Side, synthetic: Side, extractor: str, num_folds: int, tell: Callable[[str], None]
+    real: Side,
+    synthetic: Side,
+    kernels: Mapping[str, GaussianKernel],
+    extractor: str,
+    num_folds: int,
 ) -> Iterator[Figure]:
-    """Yield FID and MMD of both regions, each with its real-to-real floor.
+    """Yield FID and MMD of a synthetic set in both regions.
 
     Args:
         real: Two volumes or more.
         synthetic: Two volumes or more.
+        kernels: Of `kernels_of`.
         extractor: Name of what made the features.
-        num_folds: Folds of the intervals, and random halves of the floor.
-        tell: Is given a sentence for each figure that could not be told.
+        num_folds: Folds of the intervals.
     """
-    patients = real.patients, synthetic.patients
-    folds = folds_by_patient(*patients, num_folds)
+    folds = folds_by_patient(real.patients, synthetic.patients, num_folds)
     count = len(np.unique(np.concatenate(folds)))
-    against = f"against {len(real.items)} real; {_folds_told(count)}"
+    against = f"against {len(real.items)} real; {folds_told(count)}"
     for region in REGIONS:
         one, other = real.features(region), synthetic.features(region)
-
-        def figure(
-            name: str, interval: Interval, n: int, note: str, region: str = region
-        ) -> Figure:
-            return Figure(
-                name=name, region=region, extractor=extractor, interval=interval, n=n, note=note
+        found = {"fid": (frechet_over_folds(one, other, *folds), against)}
+        if kernel := kernels.get(region):
+            found["mmd_squared"] = (
+                mmd_over_folds(one, other, *folds, kernel),
+                f"{against}; unbiased; {kernel}",
+            )
+        for name, (interval, note) in found.items():
+            yield Figure(
+                of=synthetic.name,
+                name=name,
+                region=region,
+                extractor=extractor,
+                interval=interval,
+                n=len(other),
+                note=note,
             )
 
-        found = frechet_over_folds(one, other, *folds)
-        yield figure("fid", found, len(other), against)
-        yield from _floor(one, real.patients, _fid, num_folds, figure, "fid_real_to_real")
-        try:
-            kernel = median_kernel(one)
-        except ValueError as error:
-            tell(f"MMD, {region}: {error}")
-            continue
 
-        mmd = partial(mmd_squared, kernel=kernel)
-        found = mmd_over_folds(one, other, *folds, kernel)
-        yield figure("mmd_squared", found, len(other), f"{against}; unbiased; {kernel}")
-        yield from _floor(one, real.patients, mmd, num_folds, figure, "mmd_squared_real_to_real")
-
-
-def _folds_told(count: int) -> str:
+def folds_told(count: int) -> str:
+    """Return what a note says of the folds that an interval is over."""
     if count < LEAST_FOLDS:
         return f"no interval: volumes of {count} patients, {LEAST_FOLDS} or more make one"
     return f"95 % over {count} folds of patients"
@@ -125,20 +174,6 @@ def _folds_told(count: int) -> str:
 
 def _fid(one: NDArray[np.floating], other: NDArray[np.floating]) -> float:
     return frechet_distance(Moments.of(one), Moments.of(other))
-
-
-def _floor(
-    real: NDArray[np.float32],
-    patients: Sequence[str],
-    distance: Callable[[NDArray[np.floating], NDArray[np.floating]], float],
-    num_splits: int,
-    figure: Callable[[str, Interval, int, str], Figure],
-    name: str,
-) -> Iterator[Figure]:
-    found = real_floor(real, patients, distance, num_splits=num_splits)
-    if math.isfinite(found.value):
-        note = f"mean, least and greatest of {num_splits} random halves by patient"
-        yield figure(name, found, len(real), note)
 
 
 def pair_figures_of(synthetic: Side) -> Iterator[Figure]:
@@ -154,6 +189,7 @@ def pair_figures_of(synthetic: Side) -> Iterator[Figure]:
         numbers, patients = np.array([value for value, _ in told]), [name for _, name in told]
         note = f"{meaning}; beside the donor; 95 % by a bootstrap of {len(set(patients))} patients"
         yield Figure(
+            of=synthetic.name,
             name=name,
             region=region,
             extractor="",

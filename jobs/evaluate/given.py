@@ -1,12 +1,20 @@
-"""The two sets that are compared: rows of manifests, and what of each is to be measured."""
+"""The sets that are compared: rows of manifests or files of a folder, and what of each is measured.
+
+--real       manifest           --> real items, one grid
+--synthetic  lake or manifest   --> items, each with its donor
+             folder of images   --> items without donors (`foreign`)
+"""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from factory.digests import digest_json
 from factory.errors import UsageError
+from factory.lake import Lake
+from jobs.evaluate.foreign import find_foreign, ingest_of, is_foreign
+from jobs.evaluate.names import REAL
 from jobs.lakes import manifest_of
 from jobs.readers.rows import name_of, select_rows
 
@@ -14,6 +22,7 @@ FORMAT = 1
 """Of what is measured; raised where the same volume would get other figures."""
 
 _COLUMNS = ("work_id", "case_id", "image_uri", "image_sha256", "layout_sha256")
+_MANIFEST = ".parquet"
 
 Row = Mapping[str, Any]
 
@@ -23,12 +32,15 @@ class Item:
     """One volume of a set."""
 
     row: Row
-    """Of its manifest, as much as it takes to read it."""
+    """Of its manifest, or of a foreign folder: as much as it takes to read it."""
+    content: tuple[str, ...]
+    """Digests of its voxels, or of the files that they are made from."""
     donor: Row | None
     """Of the scan that it was drawn into; None for a real one, or where it is not there."""
     work_id: str
     """Empty for a real one."""
     case_id: str
+    """Of a synthetic one the donor's; empty where nobody was."""
     patient_id: str
     split: str
 
@@ -39,61 +51,123 @@ class Item:
 
     def key(self, kept_as: str) -> str:
         """Return 32 hex digits over all that changes what is measured of it."""
-        told = [self.row["image_sha256"], self.row["layout_sha256"]]
         donor = self.donor["image_sha256"] if self.donor else None
-        return digest_json([FORMAT, kept_as, *told, donor])
+        return digest_json([FORMAT, kept_as, *self.content, donor])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GivenSet:
+    """One set, before it is measured."""
+
+    name: str
+    place: str
+    items: Sequence[Item]
+    misfits: Mapping[str, str]
+    """Volumes that cannot be measured, and why: on another grid, say. Left out."""
+    num_rejected: int = 0
+    """Volumes that quality control rejected: no mix takes them, so they are left out."""
+    identity: Mapping[str, Any] = field(default_factory=dict)
+    """What its lake's `dataset.json` says; empty where it is no lake."""
+    notes: Sequence[str] = ()
+    """What a reader of its figures must know of how it came here."""
+    is_foreign: bool = False
+    """Whether it is a folder of image files."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sets:
-    """The volumes that are compared."""
+    """The sets that are compared."""
 
-    real: Sequence[Item]
-    synthetic: Sequence[Item]
+    real: GivenSet
+    synthetic: Sequence[GivenSet]
     shape: tuple[int, ...]
-    """(z, y, x) of all of them."""
-    misfits: Mapping[str, str]
-    """Volumes on another grid, and which; left out."""
-    num_rejected: int
-    """Synthetic volumes that quality control rejected: no mix takes them, so they are left out."""
+    """(z, y, x) of all volumes."""
 
 
-def find_sets(real: str, synthetic: str) -> Sets:
+def find_sets(real: str, synthetic: Mapping[str, str]) -> Sets:
     """Read which volumes are compared.
 
     Args:
-        real: Manifest, or a lake or case store; its real rows count.
-        synthetic: Manifest or lake; its synthetic rows count. Donors that `real` has not are
-            looked for here.
+        real: Manifest, or a lake or case store; its real rows count, on the grid that most of them have.
+        synthetic: By name, a lake or manifest, whose synthetic rows count, or a folder of image files.
+            Donors that `real` has not are looked for in the lake.
 
     Raises:
-        StoreError: A folder is neither a lake nor a case store, or is not finished.
+        StoreError: A folder is none of these, or is not finished.
         ManifestError: There is no manifest, or it is torn.
-        UsageError: A set is empty.
+        UsageError: A set is empty, or cannot be brought onto the grid.
     """
-    real_rows, others = _rows(real, "real"), _rows(synthetic, "real", may_be_none=True)
-    drawn = _rows(synthetic, "synthetic")
-    kept = [row for row in drawn if row["qc_verdict"] != "reject"]
-    donors = {row["case_id"]: row for row in [*others, *real_rows]}
-    shape, _ = Counter(tuple(row["shape"]) for row in [*real_rows, *kept]).most_common(1)[0]
-    misfits = dict(_misfits([*real_rows, *kept], shape))
-    fitting = {case: row for case, row in donors.items() if tuple(row["shape"]) == shape}
-    items = [
-        [_item(row, fitting) for row in rows if tuple(row["shape"]) == shape]
-        for rows in (real_rows, kept)
+    rows = _rows(real, REAL)
+    shape = _usual_shape(rows)
+    items = [_item(row, {}) for row in rows if tuple(row["shape"]) == shape]
+    ours = GivenSet(name=REAL, place=real, items=items, misfits=dict(_misfits(rows, shape)))
+    sets = [
+        _foreign(name, place, rows, shape)
+        if is_foreign(place)
+        else _drawn(name, place, rows, shape)
+        for name, place in synthetic.items()
     ]
-    return Sets(items[0], items[1], shape, misfits, len(drawn) - len(kept))
+    return Sets(ours, sets, shape)
+
+
+def _drawn(name: str, place: str, real: Sequence[Row], shape: tuple[int, ...]) -> GivenSet:
+    others, drawn = _rows(place, REAL, may_be_none=True), _rows(place, "synthetic")
+    kept = [row for row in drawn if row["qc_verdict"] != "reject"]
+    donors = {row["case_id"]: row for row in [*others, *real] if tuple(row["shape"]) == shape}
+    return GivenSet(
+        name=name,
+        place=place,
+        items=[_item(row, donors) for row in kept if tuple(row["shape"]) == shape],
+        misfits=dict(_misfits(kept, shape)),
+        num_rejected=len(drawn) - len(kept),
+        identity=({} if place.endswith(_MANIFEST) else Lake(place).identity()) or {},
+    )
+
+
+def _foreign(name: str, place: str, real: Sequence[Row], shape: tuple[int, ...]) -> GivenSet:
+    config = ingest_of((row["image_uri"] for row in real if tuple(row["shape"]) == shape), place)
+    if (config.grid,) * 3 != shape:
+        raise UsageError(
+            f"--synthetic {place}: found a real set of {shape} voxels whose case store says {config.grid}^3; "
+            "expected one grid, which image files are brought onto. Give the case store itself as --real."
+        )
+    found = find_foreign(place, config)
+    return GivenSet(
+        name=name,
+        place=place,
+        items=[
+            Item(
+                row=one.row,
+                content=one.content,
+                donor=None,
+                work_id=one.row["work_id"],
+                case_id="",
+                # Nobody's scan: of a patient of its own, whatever real ones are called.
+                patient_id=f"{name}: {one.row['work_id']}",
+                split="",
+            )
+            for one in found.volumes
+        ],
+        misfits=found.problems,
+        notes=found.notes,
+        is_foreign=True,
+    )
 
 
 def _rows(place: str, kind: str, *, may_be_none: bool = False) -> list[dict[str, Any]]:
-    manifest = place if place.endswith(".parquet") else manifest_of(place)
+    manifest = place if place.endswith(_MANIFEST) else manifest_of(place)
     rows: list[dict[str, Any]] = select_rows(manifest, kinds=kind).to_pylist()
     if not rows and not may_be_none:
         raise UsageError(
             f"--{kind} {place}: found no {kind} volume; expected some. Give the "
-            + ("case store or a manifest of it." if kind == "real" else "lake that was generated.")
+            + ("case store or a manifest of it." if kind == REAL else "lake that was generated.")
         )
     return rows
+
+
+def _usual_shape(rows: Sequence[Row]) -> tuple[int, ...]:
+    ((shape, _),) = Counter(tuple(row["shape"]) for row in rows).most_common(1)
+    return shape
 
 
 def _misfits(rows: Sequence[Row], shape: tuple[int, ...]) -> Iterator[tuple[str, str]]:
@@ -101,7 +175,7 @@ def _misfits(rows: Sequence[Row], shape: tuple[int, ...]) -> Iterator[tuple[str,
         if tuple(row["shape"]) != shape:
             yield (
                 name_of(row),
-                f"its grid is {tuple(row['shape'])} voxels; expected {shape}, as most have",
+                f"its grid is {tuple(row['shape'])} voxels; expected {shape}, as most real ones have",
             )
 
 
@@ -109,6 +183,7 @@ def _item(row: Row, donors: Mapping[str, Row]) -> Item:
     donor = donors.get(row["case_id"]) if row["work_id"] else None
     return Item(
         row={name: row[name] for name in _COLUMNS},
+        content=(row["image_sha256"], row["layout_sha256"]),
         donor={name: donor[name] for name in _COLUMNS} if donor else None,
         work_id=row["work_id"] or "",
         case_id=row["case_id"],

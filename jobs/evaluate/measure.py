@@ -22,11 +22,10 @@ from factory.volumes import Volume
 from jobs.evaluate import similarity
 from jobs.evaluate.extractors import open_extractor
 from jobs.evaluate.given import Row
-from jobs.readers.rows import load_volume, name_of
+from jobs.evaluate.reading import WHERE, read_item
+from jobs.readers.rows import name_of
 
 MS_SSIM = "ms_ssim_whole"
-
-_WHERE = "evaluate"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,7 +69,7 @@ class Measurer:
         """Measure one volume.
 
         Args:
-            item: `key`, the manifest rows `row` and `donor` (or None), with absolute URIs.
+            item: `key`, the rows `row` and `donor` (or None), with absolute URIs.
 
         Returns:
             Its key, the bytes of its float32 vectors, figures as JSON, and what was wrong with it.
@@ -80,10 +79,10 @@ class Measurer:
             return row | self._measured(item) | {"problem": ""}
         except (FactoryError, OSError, ValueError, RuntimeError) as error:
             problem = " ".join(str(error).split()) or type(error).__name__
-            return row | {"problem": problem.removeprefix(f"{_WHERE}: {name_of(item['row'])}: ")}
+            return row | {"problem": problem.removeprefix(f"{WHERE}: {name_of(item['row'])}: ")}
 
     def _measured(self, item: dict[str, Any]) -> dict[str, Any]:
-        volume = _read(item["row"])
+        volume = read_item(item["row"])
         units = WINDOW.encode(volume.ct)
         thumbnail = lung_thumbnail(units, volume.layout)
         whole, lungs = (
@@ -104,12 +103,8 @@ class Measurer:
         self, volume: Volume, units: NDArray[np.float32], donor_row: Row
     ) -> dict[str, float | None]:
         """Return the figures of a volume and its donor; null for what is not finite."""
-        donor = _read(donor_row).ct
+        donor = read_item(donor_row).ct
         figures: dict[str, float] = asdict(pair_figures(volume.ct, donor, volume.layout))
         if self._has_monai:
             figures[MS_SSIM] = similarity.ms_ssim(units, WINDOW.encode(donor))
         return {name: value if math.isfinite(value) else None for name, value in figures.items()}
-
-
-def _read(row: Row) -> Volume:
-    return load_volume(_WHERE, row, verify=True)

@@ -81,6 +81,7 @@ def memorisation_figures(
                 training, held_out, synthetic, space, donor == "excluded", enough=enough
             ):
                 yield Figure(
+                    of=synthetic.name,
                     name=f"{name}_donor_{donor}",
                     region="lungs",
                     extractor=named,
@@ -135,6 +136,7 @@ def _shares_of_verdicts(synthetic: Side, rows: list[Row]) -> Iterator[Figure]:
     for word in ("copy", "near"):
         flags = np.array([row["verdict"] == word for row in judged])
         yield Figure(
+            of=synthetic.name,
             name=f"share_{word}",
             region="lungs",
             extractor="",
@@ -161,6 +163,7 @@ def _found(real: Side, training: Side, synthetic: Side, space: str) -> _Found:
 def _bare_row(synthetic: Side, i: int) -> Row:
     item, correlation = synthetic.items[i], _correlation(synthetic, i)
     return {
+        "set": synthetic.name,
         "work_id": item.work_id,
         "case_id": item.case_id,
         "patient_id": item.patient_id,

@@ -1,10 +1,11 @@
-"""Pictures of an evaluation: both sets in the plane, and the pairs that are most alike.
+"""Pictures of an evaluation: all sets in the plane, and the pairs that are most alike.
 
-mds.png, mds.svg      real and synthetic features by classical scaling, each with its ellipse
-worst_pairs.png       synthetic volumes beside the real ones that they are most like
+mds.png, mds.svg      features of all sets by classical scaling, each with its ellipse
+worst_pairs.png       synthetic volumes beside the real ones that they are most like; of several sets
+                      worst_pairs-NAME.png each
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,49 +20,61 @@ from factory.pictures import ComparisonRow, comparison_figure
 from jobs.evaluate.figures import Figure, Side
 from jobs.evaluate.given import Item
 from jobs.evaluate.memorised import Row
-from jobs.lakes import read_uri
+from jobs.evaluate.reading import read_item
 
 NUM_PAIRS = 4
-"""Pairs of the picture: volumes are read for it here, two a pair."""
+"""Pairs of a picture: volumes are read for it here, two a pair."""
 
 _DRAWN_AT_MOST = 500
 _REGION = "lungs"
 _SEVERITY = ("copy", "near", "clear", "unknown")
-_COLOURS = {"real": "#0072b2", "synthetic": "#d55e00"}
+# Okabe and Ito's: they differ to the colour-blind, and markers tell what is drawn twice.
+_REAL_COLOUR = "#0072b2"
+_COLOURS = ("#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+_MARKERS = "^svDPX*"
 
 
-def draw_scaling(real: Side, synthetic: Side, extractor: str, folder: Path) -> Iterator[Figure]:
-    """Draw both sets in the plane; yield the areas of their ellipses and how much they share.
+def draw_scaling(
+    real: Side, synthetic: Sequence[Side], extractor: str, folder: Path
+) -> Iterator[Figure]:
+    """Draw all sets in one plane; yield the areas of their ellipses, and what each shares with the real.
 
-    Of a set at most 500 volumes are drawn, chosen at random.
+    Of a set at most 500 volumes are drawn, chosen at random. The plane is of all of them: with other
+    sets beside it, a set has other figures here.
 
     Args:
         real: Real volumes.
-        synthetic: Synthetic volumes.
+        synthetic: Synthetic sets, each with a name of its own.
         extractor: Name of what made the features.
         folder: Of mds.png and mds.svg.
     """
-    sides = {"real": real, "synthetic": synthetic}
-    drawn = {name: _some(side.features(_REGION)) for name, side in sides.items()}
-    points = classical_scaling(np.concatenate(list(drawn.values())))
-    num_real = len(drawn["real"])
-    parts = {"real": points[:num_real], "synthetic": points[num_real:]}
+    sides = [real, *synthetic]
+    drawn = [_some(side.features(_REGION)) for side in sides]
+    ends = np.cumsum([len(part) for part in drawn])
+    points = np.split(classical_scaling(np.concatenate(drawn)), ends[:-1])
+    parts = {side.name: part for side, part in zip(sides, points, strict=True)}
     ellipses = {name: found for name, part in parts.items() if (found := _ellipse(part))}
     _draw(parts, ellipses, f"{extractor}, lungs alone", folder)
 
-    def figure(name: str, value: float, n: int, note: str) -> Figure:
-        interval = Interval(value, float("nan"), float("nan"))
+    def figure(of: str, name: str, value: float, note: str) -> Figure:
         return Figure(
-            name=name, region=_REGION, extractor=extractor, interval=interval, n=n, note=note
+            of=of,
+            name=name,
+            region=_REGION,
+            extractor=extractor,
+            interval=Interval(value, float("nan"), float("nan")),
+            n=len(parts[of]),
+            note=note,
         )
 
     for name, ellipse in ellipses.items():
-        note = f"95 % ellipse of the {name} set in the plane of mds.png"
-        yield figure(f"mds_area_{name}", ellipse.area, len(parts[name]), note)
-    if len(ellipses) == len(sides):
-        shared = overlap(ellipses["real"], ellipses["synthetic"])
-        note = "area of both ellipses over that of either; 1 the same, 0 apart"
-        yield figure("mds_overlap", shared, len(parts["synthetic"]), note)
+        kind = "real" if name == real.name else "synthetic"
+        note = f"95 % ellipse of the {kind} set in the plane of mds.png"
+        yield figure(name, f"mds_area_{kind}", ellipse.area, note)
+    for name, ellipse in ellipses.items():
+        if name != real.name and real.name in ellipses:
+            note = "area of both ellipses over that of either; 1 the same, 0 apart"
+            yield figure(name, "mds_overlap", overlap(ellipses[real.name], ellipse), note)
 
 
 def draw_worst_pairs(real: Side, synthetic: Side, rows: Sequence[Row], path: Path) -> int:
@@ -73,7 +86,7 @@ def draw_worst_pairs(real: Side, synthetic: Side, rows: Sequence[Row], path: Pat
         rows: Of `memorisation_rows`, in the order of `synthetic`.
         path: PNG.
     """
-    by_case = {item.case_id: item for item in real.items}
+    by_case: dict[str | None, Item] = {item.case_id: item for item in real.items}
     order = sorted(range(len(rows)), key=lambda i: _how_alike(rows[i]))
     pictured: list[ComparisonRow] = []
     for i in order[:NUM_PAIRS]:
@@ -98,7 +111,10 @@ def _ellipse(points: NDArray[np.float64]) -> Ellipse | None:
 
 
 def _draw(
-    parts: dict[str, NDArray[np.float64]], ellipses: dict[str, Ellipse], title: str, folder: Path
+    parts: Mapping[str, NDArray[np.float64]],
+    ellipses: Mapping[str, Ellipse],
+    title: str,
+    folder: Path,
 ) -> None:
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -109,20 +125,13 @@ def _draw(
         figure = Canvas(figsize=(6.0, 5.2), layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.subplots()
-        for name, points in parts.items():
-            marker = "o" if name == "real" else "^"
+        for number, (name, points) in enumerate(parts.items()):
+            colour, marker = _look(number)
             label = f"{name}, {len(points)}"
-            axes.scatter(
-                points[:, 0],
-                points[:, 1],
-                s=18,
-                marker=marker,
-                c=_COLOURS[name],
-                alpha=0.7,
-                label=label,
-            )
+            x, y = points.T
+            axes.scatter(x, y, s=18, marker=marker, c=colour, alpha=0.7, label=label)
             if name in ellipses:
-                axes.plot(*ellipses[name].outline().T, color=_COLOURS[name], linewidth=1.4)
+                axes.plot(*ellipses[name].outline().T, color=colour, linewidth=1.4)
         axes.set_title(title, fontsize=9)
         axes.set_xlabel("first axis of the scaling")
         axes.set_ylabel("second axis")
@@ -131,6 +140,13 @@ def _draw(
         folder.mkdir(parents=True, exist_ok=True)
         figure.savefig(folder / "mds.png", dpi=130, metadata={"Software": None})
         figure.savefig(folder / "mds.svg", metadata={"Date": None})
+
+
+def _look(number: int) -> tuple[str, str]:
+    """Return colour and marker of a set; of the first, which is the real one, a circle."""
+    if number == 0:
+        return _REAL_COLOUR, "o"
+    return _COLOURS[(number - 1) % len(_COLOURS)], _MARKERS[(number - 1) % len(_MARKERS)]
 
 
 def _how_alike(row: Row) -> tuple[Any, ...]:
@@ -143,23 +159,25 @@ def _how_alike(row: Row) -> tuple[Any, ...]:
     )
 
 
-def _most_alike(row: Row) -> str:
-    """Return the case that a volume is most like: its donor, unless another one is near."""
+def _most_alike(row: Row) -> str | None:
+    """Return the case that a volume is most like: its donor, unless another one is near or it has none."""
     distance, usual = row.get("other_distance_lungs"), row.get("usual_distance_lungs")
-    is_near = distance is not None and usual is not None and distance < usual
-    return str(row["other_case_lungs"] if is_near else row["case_id"])
+    if distance is not None and usual is not None and distance < usual:
+        return str(row["other_case_lungs"])
+    return row["case_id"] or row.get("nearest_case_lungs")
 
 
 def _pair(item: Item, other: Item, row: Row) -> Iterator[ComparisonRow]:
     try:
-        volume, reference = read_uri(item.row["image_uri"]), read_uri(other.row["image_uri"])
+        volume, reference = read_item(item.row), read_item(other.row)
     except (FactoryError, OSError):
         # Both were read before; what has become of one since is no reason to end without a picture.
         return
     correlation = row["lung_correlation"]
     told = "no donor" if correlation is None else f"correlation {correlation:.2f}"
+    name = item.work_id[:12] if item.case_id else item.work_id[-24:]
     yield ComparisonRow(
-        title=f"{item.work_id[:12]} and {other.case_id}\n{row['verdict']}, {told}",
+        title=f"{name} and {other.case_id}\n{row['verdict']}, {told}",
         reference_hu=reference.ct,
         layout=volume.layout,
         synthetic_hu=volume.ct,

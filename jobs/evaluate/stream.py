@@ -23,24 +23,28 @@ def content_of(item: Item, kept_as: str) -> dict[str, Any]:
 
 
 def stream(
-    items: Sequence[Item], settings: MeasureSettings, cluster: Cluster
+    items: Sequence[Item],
+    settings: MeasureSettings,
+    cluster: Cluster,
+    measurer: type = Measurer,
 ) -> Iterator[dict[str, Any]]:
-    """Measure volumes on the cluster; yields the row of `Measurer.measure` as each one ends.
+    """Measure volumes on the cluster; yields the row of its `measure` as each one ends.
 
     Args:
         items: Volumes, each once.
         settings: What a measurer is built from.
         cluster: It runs on; a measurer takes a CPU, or a GPU.
+        measurer: `Measurer`, or another class that is built and called like it.
 
     Raises:
         ClusterError: The pool ended before its work.
     """
     for start in range(0, len(items), WAVE):
-        yield from _wave(items[start : start + WAVE], settings, cluster)
+        yield from _wave(items[start : start + WAVE], settings, cluster, measurer)
 
 
 def _wave(
-    items: Sequence[Item], settings: MeasureSettings, cluster: Cluster
+    items: Sequence[Item], settings: MeasureSettings, cluster: Cluster, measurer: type
 ) -> Iterator[dict[str, Any]]:
     import ray.data
     from ray.exceptions import RayError
@@ -57,7 +61,7 @@ def _wave(
     rows = [{"item": json.dumps(content_of(item, settings.kept_as))} for item in items]
     # One volume a block: a worker that dies then costs one volume.
     dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
-        Measurer,
+        measurer,
         batch_size=1,
         fn_constructor_args=(settings,),
         compute=ray.data.ActorPoolStrategy(size=size),

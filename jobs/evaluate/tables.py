@@ -1,60 +1,14 @@
-"""What `evaluate` writes of its figures: the table of the paper's form, Parquet, JSON.
+"""The evaluation's tables in the paper's form, as Markdown.
 
-tables/table2.md        this set and its floor, over the published rows
-figures.parquet         every number: name, region, extractor, value, low, high, n, note
-memorisation.parquet    a row and a verdict for each synthetic volume
-evaluation.json         all of it, with what it was made from and what was left out
+table2      a line a set and region, and the floor, over the published rows; all figures below
+table4      the ablations, by how each set was drawn
 """
 
-import json
-import math
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping, Sequence
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from jobs.evaluate.figures import Figure
-from jobs.evaluate.memorised import SPACES, Row
-
-_REAL, _TEXT = pa.float64(), pa.string()
-
-FIGURES_SCHEMA = pa.schema(
-    [
-        pa.field("name", _TEXT, nullable=False),
-        pa.field("region", _TEXT, nullable=False),
-        pa.field("extractor", _TEXT, nullable=False),
-        pa.field("value", _REAL, nullable=False),
-        pa.field("low", _REAL),
-        pa.field("high", _REAL),
-        pa.field("n", pa.int64(), nullable=False),
-        pa.field("note", _TEXT, nullable=False),
-    ]
-)
-"""`low` and `high` are null where there was too little for an interval."""
-
-_OF_A_SPACE = (
-    ("nearest_case", _TEXT),
-    ("distance", _REAL),
-    ("ratio", _REAL),
-    ("other_case", _TEXT),
-    ("other_distance", _REAL),
-    ("usual_distance", _REAL),
-)
-
-MEMORISATION_SCHEMA = pa.schema(
-    [
-        *(
-            pa.field(name, _TEXT, nullable=False)
-            for name in ("work_id", "case_id", "patient_id", "verdict")
-        ),
-        pa.field("lung_correlation", _REAL),
-        *(pa.field(f"{name}_{space}", kind) for space in SPACES for name, kind in _OF_A_SPACE),
-    ]
-)
-"""In each space the nearest training volume, how near it is and how alone; the nearest of another
-patient than the donor; and the distance that 5 % of real volumes lie nearer to another patient's."""
+from jobs.evaluate.ablations import ABLATIONS
+from jobs.evaluate.figures import REGIONS, Figure
+from jobs.evaluate.names import REAL
 
 PUBLISHED = {
     "HA-GAN": (".0403 / .1063 / .1081", ".0510 / .1277 / .0834"),
@@ -69,81 +23,71 @@ PUBLISHED = {
 }
 """FID / MMD / MSE on IUCPQ and on LIDC-IDRI: Table II of Lung-DDPM (IEEE TBME 2025)."""
 
-_HEADINGS = ("set", "region", "FID", "MMD²", "MSE", "published: IUCPQ", "published: LIDC-IDRI")
+_HEADINGS = (
+    "set",
+    "region",
+    "n",
+    "FID",
+    "MMD²",
+    "MSE",
+    "published: IUCPQ",
+    "published: LIDC-IDRI",
+)
 
-
-def write_parquet(rows: Sequence[Row], schema: pa.Schema, path: Path) -> None:
-    """Write a table, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}")
-    pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), aside)
-    aside.replace(path)
-
-
-def write_text(text: str, path: Path) -> None:
-    """Write a file, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}")
-    aside.write_text(text, encoding="utf-8")
-    aside.replace(path)
-
-
-def figure_row(figure: Figure) -> Row:
-    """Return a row of `FIGURES_SCHEMA`; what is not finite is null."""
-    interval = figure.interval
-    return {
-        "name": figure.name,
-        "region": figure.region,
-        "extractor": figure.extractor,
-        "value": interval.value,
-        "low": interval.low if math.isfinite(interval.low) else None,
-        "high": interval.high if math.isfinite(interval.high) else None,
-        "n": figure.n,
-        "note": figure.note,
-    }
-
-
-def as_json(content: dict[str, Any]) -> str:
-    """Return `evaluation.json`."""
-    return json.dumps(content, indent=2, allow_nan=False) + "\n"
+_NOT_KNOWN = "not known"
 
 
 def table2(
-    figures: Sequence[Figure], extractor: str, *, is_published: bool, grid: Sequence[int]
+    figures: Sequence[Figure],
+    sets: Sequence[str],
+    extractor: str,
+    *,
+    is_published: bool,
+    grid: Sequence[int],
+    notes: Sequence[str] = (),
 ) -> str:
-    """Return the table of the paper's form as Markdown, with the other figures and notes below.
+    """Return Table II, with the other figures and notes below.
 
     Args:
         figures: All that were told.
+        sets: Names of the synthetic sets, in order.
         extractor: Name of what made the features.
         is_published: Whether it is the network of published tables.
         grid: (z, y, x) voxels of the volumes.
+        notes: Sentences on single sets.
     """
-    size = " x ".join(map(str, grid))
     lines = [
         "# Table II: fidelity",
         "",
-        f"Features of `{extractor}`; volumes of {size} voxels; each figure with its 95 % interval, a floor "
-        "with its range.",
+        *_caption(extractor, grid),
         "",
-        _line(*_HEADINGS),
-        _line(*["---"] * len(_HEADINGS)),
-        *_own_lines(figures),
+        *_head(_HEADINGS),
+        *(line for name in sets for line in _lines_of(figures, name, _label(name, sets))),
+        *_floor_lines(figures),
         *(
-            _line(f"{name}, published", "whole", "", "", "", *columns)
+            _line(f"{name}, published", "whole", "", "", "", "", *columns)
             for name, columns in PUBLISHED.items()
         ),
         "",
         "Published columns: FID / MMD / MSE of Table II of Lung-DDPM (IEEE TBME 2025).",
         "",
         *_comparable(is_published, grid),
+        *_of_slices(figures),
+        *_of_several(sets),
+        *(f"- {note}." for note in notes),
         "",
         "## All figures",
         "",
-        _line("figure", "region", "value", "n", "note"),
-        _line(*["---"] * 5),
+        *_head(("set", "figure", "region", "value", "n", "note")),
         *(
-            _line(one.name, one.region, str(one.interval), str(one.n), one.note.replace("|", "/"))
+            _line(
+                one.of,
+                one.name,
+                one.region,
+                str(one.interval),
+                str(one.n),
+                one.note.replace("|", "/"),
+            )
             for one in figures
         ),
         "",
@@ -151,21 +95,120 @@ def table2(
     return "\n".join(lines)
 
 
-def _own_lines(figures: Sequence[Figure]) -> list[str]:
-    named = {(one.name, one.region): one for one in figures}
+def table4(
+    figures: Sequence[Figure],
+    ablations: Mapping[str, str],
+    extractor: str,
+    *,
+    grid: Sequence[int],
+) -> str:
+    """Return Table IV: what the reference and the lung layout each bring.
 
-    def cell(name: str, region: str) -> str:
-        found = named.get((name, region))
-        return str(found.interval) if found else "-"
+    Args:
+        figures: All that were told.
+        ablations: For each set that is one, by name, which of `ABLATIONS` it is.
+        extractor: Name of what made the features.
+        grid: (z, y, x) voxels of the volumes.
+    """
+    lines = [
+        "# Table IV: ablations",
+        "",
+        *_caption(extractor, grid),
+        "",
+        *_head(("drawn", "set", "region", "n", "FID", "MMD²", "MSE", "published")),
+    ]
+    for ablation, meaning in ABLATIONS.items():
+        names = [name for name, found in ablations.items() if found == ablation]
+        lines += [
+            _line(meaning, name, region, *_cells(figures, name, region), _NOT_KNOWN)
+            for name in names
+            for region in REGIONS
+        ]
+        if not names:
+            lines.append(_line(meaning, "no set given", *["-"] * 5, _NOT_KNOWN))
+    return "\n".join(
+        [
+            *lines,
+            *(
+                _line("real against real", REAL, region, *_floor_cells(figures, region), "")
+                for region in REGIONS
+            ),
+            "",
+            "- The published figures of Table IV of Lung-DDPM (IEEE TBME 2025) are not part of this package, and "
+            "none are put in their place: set the paper's own beside these.",
+            "- Whole volumes with AAS are the donor's outside the lungs, voxel by voxel, and those without are "
+            "not: compare the lungs to see what the network learned, the whole to see what AAS saves.",
+            "- Sets of one recipe and seed, of about as many volumes and of the same donors, compare best: a "
+            "Fréchet distance falls as the number of volumes grows.",
+            "",
+        ]
+    )
 
-    lines = []
-    for region in ("whole", "lungs"):
-        told = [cell(name, region) for name in ("fid", "mmd_squared", "mse")]
-        floor = [cell(f"{name}_real_to_real", region) for name in ("fid", "mmd_squared")]
-        lines.append(_line("**this set**", region, *told, "", ""))
-        lines.append(_line("real against real", region, *floor, "-", "", ""))
-    parts = [(region, cell("mse", region)) for region in ("nodule", "outside")]
-    return lines + [_line("**this set**", region, "-", "-", mse, "", "") for region, mse in parts]
+
+def _caption(extractor: str, grid: Sequence[int]) -> list[str]:
+    size = " x ".join(map(str, grid))
+    return [
+        f"Features of `{extractor}`; volumes of {size} voxels; each figure with its 95 % interval, a floor "
+        "with its range."
+    ]
+
+
+def _label(name: str, sets: Sequence[str]) -> str:
+    return "**this set**" if len(sets) == 1 else f"**{name}**"
+
+
+def _lines_of(figures: Sequence[Figure], name: str, label: str) -> list[str]:
+    cells = {region: _cells(figures, name, region) for region in (*REGIONS, "nodule", "outside")}
+    told = {one.region for one in figures if (one.of, one.name) == (name, "mse")}
+    return [
+        _line(label, region, *found, "", "")
+        for region, found in cells.items()
+        if region in told.union(REGIONS)
+    ]
+
+
+def _floor_lines(figures: Sequence[Figure]) -> list[str]:
+    return [
+        _line("real against real", region, *_floor_cells(figures, region), "", "")
+        for region in REGIONS
+    ]
+
+
+def _cells(figures: Sequence[Figure], name: str, region: str) -> tuple[str, ...]:
+    """Return n, FID, MMD² and MSE of a set."""
+    return _cells_of(figures, name, region, ("fid", "mmd_squared", "mse"))
+
+
+def _floor_cells(figures: Sequence[Figure], region: str) -> tuple[str, ...]:
+    return *_cells_of(figures, REAL, region, ("fid_real_to_real", "mmd_squared_real_to_real")), "-"
+
+
+def _cells_of(
+    figures: Sequence[Figure], of: str, region: str, names: Sequence[str]
+) -> tuple[str, ...]:
+    told = {one.name: one for one in figures if (one.of, one.region) == (of, region)}
+    found = [told[name] for name in names if name in told]
+    cells = [str(told[name].interval) if name in told else "-" for name in names]
+    return str(max((one.n for one in found), default="-")), *cells
+
+
+def _of_slices(figures: Sequence[Figure]) -> list[str]:
+    if not any(one.name.startswith("fid_2_5d") for one in figures):
+        return []
+    return [
+        "- `fid_2_5d` is on another scale than the FID of the table. It is MAISI's 2.5-D distance but for the "
+        "grid, which is the real set's here and 1 mm in a box of 512^3 there: compare sets of one grid."
+    ]
+
+
+def _of_several(sets: Sequence[str]) -> list[str]:
+    if len(sets) < 2:
+        return []
+    return [
+        "- Sets are comparable where they have about as many volumes, n: a Fréchet distance falls as that "
+        "number grows. Whether one is better than another, intervals that do not overlap say; of sets drawn "
+        "by one training run they say nothing of another."
+    ]
 
 
 def _comparable(is_published: bool, grid: Sequence[int]) -> list[str]:
@@ -195,6 +238,10 @@ def _comparable(is_published: bool, grid: Sequence[int]) -> list[str]:
         "- A set is good where its figure is about that of real against real, which is of half as many "
         "volumes and so a little higher than it would be of all.",
     ]
+
+
+def _head(headings: Sequence[str]) -> list[str]:
+    return [_line(*headings), _line(*["---"] * len(headings))]
 
 
 def _line(*cells: str) -> str:

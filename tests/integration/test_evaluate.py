@@ -14,8 +14,9 @@ from typer.testing import CliRunner
 from factory.errors import StoreError, UsageError
 from factory.volumes import Volume
 from jobs.app import app
-from jobs.evaluate.job import EvaluateResult, evaluate
-from jobs.evaluate.tables import figure_row
+from jobs.evaluate.job import evaluate
+from jobs.evaluate.records import figure_row
+from jobs.evaluate.result import EvaluateResult
 from manifests.errors import ManifestError
 from manifests.write import write_manifest
 
@@ -94,7 +95,7 @@ def test_the_table_says_that_nothing_published_is_comparable(
 ) -> None:
     page = (first[0] / "tables" / "table2.md").read_text()
     assert "comparable with no published figure" in page
-    assert "| Lung-DDPM, published | whole |  |  |  | .0047 ± .0080 /" in page
+    assert "| Lung-DDPM, published | whole |  |  |  |  | .0047 ± .0080 /" in page
     own = next(line for line in page.splitlines() if line.startswith("| **this set** | whole"))
     assert str(values(first[1])["fid", "whole"]) in own
     assert "random-conv-320-92280b90" in page
@@ -226,6 +227,24 @@ def test_rejected_volumes_and_other_grids_do_not_count(
 
 
 @pytest.mark.usefixtures("measured")
+def test_a_large_set_on_another_grid_does_not_outvote_the_real_one(
+    real: Path, tmp_path: Path
+) -> None:
+    small = [
+        (
+            donor,
+            Volume(ct=scan(donor).ct[4:], layout=scan(donor).layout[4:], affine=scan(donor).affine),
+        )
+        for donor in [*DONORS, *DONORS]
+    ]
+    lake = synthetic_set(tmp_path / "lake", small)
+    with pytest.raises(
+        UsageError, match=r"--synthetic .*lake: found 0 usable volumes; left out: .*\(20, "
+    ):
+        evaluate(str(real), str(lake), tmp_path / "out")
+
+
+@pytest.mark.usefixtures("measured")
 def test_with_few_held_out_cases_no_attack_is_told(tmp_path: Path, lake: Path, capfd: Any) -> None:
     real = real_set(tmp_path / "cases", ["train"] * 8 + ["test"] * 4)
     result = evaluate(str(real), str(lake), tmp_path / "out")
@@ -255,7 +274,7 @@ def test_sets_without_volumes_are_refused(real: Path, lake: Path, tmp_path: Path
     with pytest.raises(StoreError, match=r"neither a lake nor a case store"):
         evaluate(str(tmp_path), str(lake), tmp_path / "out")
     one = synthetic_set(tmp_path / "one", [(0, relunged(scan(0), 0))])
-    with pytest.raises(UsageError, match=r"--synthetic: found 1 usable volumes; expected 2"):
+    with pytest.raises(UsageError, match=r"--synthetic .*one: found 1 usable volumes; expected 2"):
         evaluate(str(real), str(one), tmp_path / "out")
 
 
@@ -281,7 +300,7 @@ def test_a_mixed_manifest_stands_for_both_sets(
     counted = ("num_real", "num_synthetic", "synthetic_fraction", "synthetic_per_real")
     write_manifest([{k: v for k, v in row.items() if k not in counted} for row in rows], mix)
     out = Path(shutil.copytree(first[0], tmp_path / "out"))
-    assert rows_of(evaluate(str(mix), str(mix), out)) == rows_of(first[1])
+    assert rows_of(evaluate(str(mix), {"lake": str(mix)}, out)) == rows_of(first[1])
 
 
 @pytest.mark.usefixtures("measured")

@@ -37,6 +37,20 @@ def test_an_error_is_counted_in_its_own_region_and_in_the_whole():
     assert found.histogram_distance_hu == pytest.approx(81.0)
 
 
+def test_error_and_signal_to_noise_are_those_of_scikit_image():
+    from skimage.metrics import mean_squared_error, peak_signal_noise_ratio
+
+    made = relunged(SCAN, 7).ct
+    found = pair_figures(made, SCAN.ct, SCAN.layout)
+    one, other = WINDOW.encode(made), WINDOW.encode(SCAN.ct)
+    assert found.mse_whole == pytest.approx(mean_squared_error(other, one), rel=1e-5)
+    expected = peak_signal_noise_ratio(other, one, data_range=2.0)
+    assert found.psnr_whole == pytest.approx(expected, rel=1e-5)
+    lungs = SCAN.layout != BACKGROUND
+    expected = peak_signal_noise_ratio(other[lungs], one[lungs], data_range=2.0)
+    assert found.psnr_lung == pytest.approx(expected, rel=1e-5)
+
+
 def test_what_is_outside_the_window_is_no_error():
     bone = SCAN.ct > 600
     assert pair_figures(shifted(bone, 500), SCAN.ct, SCAN.layout).mse_whole == 0.0

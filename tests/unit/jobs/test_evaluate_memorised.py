@@ -20,6 +20,7 @@ def side(points: dict[str, tuple[float, str, str]], *, drawn: bool = False, **pa
         items.append(
             Item(
                 row=row,
+                content=(name,),
                 donor=None,
                 work_id=name if drawn else "",
                 case_id=patient,

@@ -9,6 +9,7 @@ from evaluations import scan
 from monai.metrics.fid import FIDMetric
 from monai.metrics.mmd import MMDMetric
 from monai.networks.nets.resnet import resnet50
+from scipy import ndimage
 
 from factory.errors import UsageError
 from factory.evaluation.frechet import frechet_distance
@@ -63,6 +64,51 @@ def test_ms_ssim_is_one_for_equal_volumes_and_falls_with_noise() -> None:
     ]
     assert found[0] == pytest.approx(1.0, abs=1e-6)
     assert found[0] > found[1] > found[2] > 0.0
+
+
+def test_ms_ssim_is_that_of_scipys_filters() -> None:
+    """Wang, Simoncelli and Bovik's product over scales, each window inside the volume."""
+    rng = np.random.default_rng(3)
+    units = WINDOW.encode(scan(0).ct)
+    other = np.clip(units + rng.normal(0, 0.2, units.shape), -1, 1).astype(np.float32)
+    found = similarity.ms_ssim(units, other)
+    assert found == pytest.approx(ms_ssim_by_scipy(units, other), abs=1e-5)
+
+
+def ms_ssim_by_scipy(one: np.ndarray, other: np.ndarray) -> float:
+    shares = np.array([0.0448, 0.2856, 0.3001, 0.2363, 0.1333])[: similarity.num_scales(24)]
+    shares /= shares.sum()
+    x, y = ((side.astype(np.float64) + 1) / 2 for side in (one, other))
+    terms = []
+    for _ in shares:
+        terms.append(ssim_by_scipy(x, y))
+        x, y = (halved(side) for side in (x, y))
+    contrasts = [max(contrast, 0.0) for _, contrast in terms[:-1]]
+    values = np.array([*contrasts, max(terms[-1][0], 0.0)])
+    return float(np.prod(values**shares))
+
+
+def ssim_by_scipy(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+    taps = np.exp(-0.5 * (np.arange(-3, 4) / 1.5) ** 2)
+    taps /= taps.sum()
+
+    def mean(values: np.ndarray) -> np.ndarray:
+        for axis in range(3):
+            values = ndimage.correlate1d(values, taps, axis=axis)
+        return values[3:-3, 3:-3, 3:-3]
+
+    mx, my = mean(x), mean(y)
+    vx, vy, both = mean(x * x) - mx**2, mean(y * y) - my**2, mean(x * y) - mx * my
+    c1, c2 = 0.01**2, 0.03**2
+    contrast = (2 * both + c2) / (vx + vy + c2)
+    luminance = (2 * mx * my + c1) / (mx**2 + my**2 + c1)
+    return float((luminance * contrast).mean()), float(contrast.mean())
+
+
+def halved(values: np.ndarray) -> np.ndarray:
+    even = values[tuple(slice(0, size // 2 * 2) for size in values.shape)]
+    shape = [edge for size in even.shape for edge in (size // 2, 2)]
+    return even.reshape(shape).mean(axis=(1, 3, 5))
 
 
 def test_as_many_scales_are_taken_as_fit() -> None:
