@@ -37,12 +37,19 @@ class ModelInput:
     condition: NDArray[np.float32]
     """(L, a, b, c) channels of the model's labels, -1 absent and +1 present, likewise."""
     drawn: NDArray[np.bool_]
-    """(z, y, x) voxels that the model draws: those of its labels."""
+    """(z, y, x) voxels that are drawn."""
+    labels_drawn: tuple[str, ...]
+    """Labels that those voxels have in the layout."""
     scale: Scale
     """HU to [-1, 1] and back, of this reference."""
     reference_hu: NDArray[np.int16]
     """(z, y, x) HU of everything that is not drawn."""
     orientation: str
+
+    @property
+    def kept(self) -> NDArray[np.bool_]:
+        """(1, a, b, c) voxels that are the reference's, like `x_known`."""
+        return to_orientation(~self.drawn, self.orientation)[None]
 
     def decode(self, x_0: NDArray[np.float32]) -> NDArray[np.int16]:
         """Return the (z, y, x) int16 HU of what the model drew, inside its reference.
@@ -82,7 +89,10 @@ class Preprocessing:
     """Where the three indices of the model's volumes grow; see `factory.axes.to_orientation`."""
 
     labels: tuple[str, ...] = tuple(LABELS)
-    """Labels of the layout that the model is told of, and draws; a channel each, in this order."""
+    """Labels of the layout that the model is told of; a channel each, in this order."""
+
+    drawn: tuple[str, ...] = ()
+    """Labels whose voxels are drawn, where they are not those that the model is told of."""
 
     ingest: Mapping[str, Any] = field(default_factory=dict)
     """`[ingest]` settings that its cases must have; one that is not named may be anything."""
@@ -95,6 +105,7 @@ class Preprocessing:
             ("hu_window", _is_window(self.hu_window, self.scaling), window),
             ("orientation", _is_orientation(self.orientation), f"three directions, as {CANONICAL}"),
             ("labels", self.labels in LABEL_SETS, " or ".join(map(str, LABEL_SETS))),
+            ("drawn", self.drawn in ((), *LABEL_SETS), " or ".join(map(str, ((), *LABEL_SETS)))),
             ("ingest", isinstance(self.ingest, Mapping), "a table of [ingest] settings"),
         ):
             if not is_right:
@@ -124,6 +135,11 @@ class Preprocessing:
                 "the checkpoint, or train or import it again."
             ) from error
 
+    @property
+    def labels_drawn(self) -> tuple[str, ...]:
+        """Labels whose voxels are drawn."""
+        return self.drawn or self.labels
+
     def as_json(self) -> dict[str, Any]:
         """Return plain JSON; part of a checkpoint's digest."""
         return {
@@ -131,6 +147,8 @@ class Preprocessing:
             "hu_window": list(self.hu_window) if self.hu_window else None,
             "orientation": self.orientation,
             "labels": list(self.labels),
+            # Only where it says something: digests of earlier checkpoints stay.
+            **({"drawn": list(self.drawn)} if self.drawn else {}),
             "ingest": dict(self.ingest),
         }
 
@@ -145,7 +163,8 @@ class Preprocessing:
         return ModelInput(
             x_known=to_orientation(scale.encode(ct), self.orientation)[None],
             condition=to_orientation(layout_channels(layout, self.labels), self.orientation),
-            drawn=labelled_voxels(layout, self.labels),
+            drawn=labelled_voxels(layout, self.labels_drawn),
+            labels_drawn=self.labels_drawn,
             scale=scale,
             reference_hu=ct,
             orientation=self.orientation,

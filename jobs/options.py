@@ -25,7 +25,8 @@ Recipe = Annotated[
     str | None,
     typer.Option(
         metavar="NAME|FILE",
-        help="How: demo, shipped, paper, fast, published, tiny, or a TOML file. [demo]",
+        help="How: demo, shipped, paper, fast, published, tiny, med-ddpm, copy-paste, noise, "
+        "ablation-no-aas, -no-lung-layout, -no-both, or a TOML file. [demo]",
     ),
 ]
 RayAddress = Annotated[

@@ -4,7 +4,9 @@ python -m jobs.reference [--check] docs/cli.md
 """
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import typer
 from typer.testing import CliRunner
@@ -22,8 +24,14 @@ out, 2 wrong usage.
 
 def reference() -> str:
     """Return the help of `factory` and of each verb, as Markdown."""
-    verbs = typer.main.get_group(app).commands
-    return "\n".join([_HEAD, _section([]), *(_section([verb]) for verb in verbs)])
+    return "\n".join([_HEAD, *map(_section, _commands(typer.main.get_group(app), []))])
+
+
+def _commands(command: Any, path: list[str]) -> Iterator[list[str]]:
+    """Yield the words of a command, and of all below it."""
+    yield path
+    for name, one in getattr(command, "commands", {}).items():
+        yield from _commands(one, [*path, name])
 
 
 def _section(verb: list[str]) -> str:

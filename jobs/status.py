@@ -21,6 +21,7 @@ def command(lake: options.LakeArgument = None) -> None:
     """
     from factory.lake import MANIFEST
     from jobs.console import give, say
+    from jobs.generate.synthesizers.traits import DEFAULT, synthesizer_of
     from jobs.lakes import open_lake, planned_items
     from jobs.workspace import place_of
 
@@ -38,6 +39,9 @@ def command(lake: options.LakeArgument = None) -> None:
         f"planned {len(planned)}\ncommitted {len(committed)}\nquarantined {len(quarantined)}\n"
         f"missing {missing}\npublished {'yes' if published else 'no'}"
     )
+    synthesizer = synthesizer_of(found.identity() or {}, where=f"lake {found.url}")
+    if synthesizer != DEFAULT:
+        give(f"synthesizer {synthesizer}")
     if missing or not published:
         say("Next: the same factory generate again, unless it runs; it goes on where it was")
 

@@ -1,7 +1,7 @@
 """`factory verify`: read everything back, and hold it against the plan.
 
 plan ⟕ commits ⟕ quarantine --> each item exactly once
-manifest ⟕ volumes          --> each sha256, and the reference outside the lungs
+manifest ⟕ volumes          --> each sha256, and the reference in what was to be kept
 """
 
 from collections.abc import Iterator
@@ -43,7 +43,8 @@ def command(
 
     Every plan item is committed once or quarantined, every volume has the
     voxels that the manifest says, and every synthetic volume equals its
-    reference outside the layout. Prints each problem; exits 1 if there is one.
+    reference outside the layout, unless what drew it keeps nothing. Prints
+    each problem; exits 1 if there is one.
 
     \b
     Example:
@@ -143,8 +144,9 @@ def _manifest_problems(lake: "Lake") -> Iterator[Problem]:
         yield Problem(f"item {work_id}: in the manifest or committed, but not both")
     yield from map(Problem, _marker_problems(lake, rows, lake.committed_ids()))
     donors = {row["case_id"]: row for row in rows if row["kind"] == "real"}
+    kept = _kept_labels(lake)
     with ThreadPoolExecutor() as pool, progress("verify", len(rows)) as tracker:
-        checks = pool.map(lambda row: _volume_problem(path, row, donors), rows)
+        checks = pool.map(lambda row: _volume_problem(path, row, donors, kept), rows)
         for done, problem in enumerate(checks, start=1):
             tracker.update(done)
             if problem:
@@ -173,14 +175,14 @@ def _marker_problems(
 
 
 def _volume_problem(
-    manifest: str, row: dict[str, Any], donors: dict[str, dict[str, Any]]
+    manifest: str, row: dict[str, Any], donors: dict[str, dict[str, Any]], kept: tuple[int, ...]
 ) -> Problem | None:
     name, reference_problem = f"case {row['case_id']}, {row['work_id'] or 'real'}", ""
     volume, problem = _readable(manifest, row)
     if volume is not None:
         problem = _row_problem(volume, row)
         if not problem and row["kind"] == "synthetic":
-            problem = _reference_problem(manifest, volume, donors.get(row["case_id"]))
+            problem = _reference_problem(manifest, volume, donors.get(row["case_id"]), kept)
             reference_problem = problem
     if not problem:
         return None
@@ -210,8 +212,24 @@ def _row_problem(volume: "Volume", row: dict[str, Any]) -> str:
     return ""
 
 
-def _reference_problem(manifest: str, volume: "Volume", donor: dict[str, Any] | None) -> str:
-    from factory.layouts import BACKGROUND
+def _kept_labels(lake: "Lake") -> tuple[int, ...]:
+    """Return the labels whose voxels the volumes of a lake have from their references."""
+    from factory.layouts import BACKGROUND, LABELS
+    from jobs.generate.synthesizers.traits import KNOWN, synthesizer_of
+
+    traits = KNOWN[synthesizer_of(lake.identity() or {}, where=f"lake {lake.url}")]
+    if not traits.promises.background:
+        return ()
+    undrawn = (label for name, label in LABELS.items() if name not in traits.drawn)
+    return (BACKGROUND, *undrawn) if traits.drawn else (BACKGROUND,)
+
+
+def _reference_problem(
+    manifest: str, volume: "Volume", donor: dict[str, Any] | None, kept: tuple[int, ...]
+) -> str:
+    import numpy as np
+
+    from factory.layouts import LUNG
 
     if donor is None:
         return f"{_OF_THE_REFERENCE} has no row in the manifest; expected one to compare with"
@@ -220,6 +238,7 @@ def _reference_problem(manifest: str, volume: "Volume", donor: dict[str, Any] | 
         return f"{_OF_THE_REFERENCE} cannot be read: {problem}"
     if reference.ct.shape != volume.ct.shape:
         return f"has shape {volume.ct.shape}, but its reference {reference.ct.shape}"
-    outside = volume.layout == BACKGROUND
+    outside = np.isin(volume.layout, kept)
     changed = int((volume.ct[outside] != reference.ct[outside]).sum())
-    return f"{changed} voxels outside the layout differ from the reference" if changed else ""
+    what = "nodules" if LUNG in kept else "layout"
+    return f"{changed} voxels outside the {what} differ from the reference" if changed else ""

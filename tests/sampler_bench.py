@@ -6,30 +6,44 @@ from pathlib import Path
 from typing import Any
 
 from factory.lake import Lake
-from factory.nodules.bank import embedded_bank
 from factory.storage import Storage
 from factory.volumes import Volume, read_volume
 from jobs.cases import CaseStore
 from jobs.generate import job, pool
 from jobs.generate.actor import Sampler
 from jobs.generate.config import GenerateConfig
-from jobs.generate.plan import WorkItem, plan_items
-from jobs.generate.volume_sampler import SamplerSettings
+from jobs.generate.nodules import read_nodules
+from jobs.generate.plan import PlanSettings, WorkItem, plan_items
+from jobs.generate.settings import SamplerSettings
 from models.card import read_model_card
 
 CONFIG = GenerateConfig(steps=2)
 RUN = "run"
 
 
-def settings_of(store: CaseStore, model: Path, lake: Path, config: GenerateConfig = CONFIG) -> Any:
+def shared_of(
+    model: Path | None, config: GenerateConfig = CONFIG, nodules: Path | None = None
+) -> PlanSettings:
+    card = read_model_card(model) if model else None
+    return job._shared(card, config, read_nodules(nodules or "", config).digest, 0)
+
+
+def settings_of(
+    store: CaseStore,
+    model: Path | None,
+    lake: Path,
+    config: GenerateConfig = CONFIG,
+    nodules: Path | None = None,
+) -> Any:
+    shared = shared_of(model, config, nodules)
     return SamplerSettings(
         lake_url=Lake(lake).url,
         cases_url=store.url,
-        model=str(model),
-        model_digest=read_model_card(model).digest,
-        nodules="",
-        bank_digest=embedded_bank().digest,
-        steps=config.num_steps(read_model_card(model).schedule.num_steps),
+        model=str(model or ""),
+        model_digest=shared.model_digest,
+        nodules=str(nodules or ""),
+        bank_digest=shared.bank_digest,
+        steps=shared.steps,
         seed=0,
         config=config,
         device="cpu",
@@ -37,9 +51,14 @@ def settings_of(store: CaseStore, model: Path, lake: Path, config: GenerateConfi
     )
 
 
-def items_of(store: CaseStore, model: Path, config: GenerateConfig = CONFIG) -> dict[str, WorkItem]:
+def items_of(
+    store: CaseStore,
+    model: Path | None,
+    config: GenerateConfig = CONFIG,
+    nodules: Path | None = None,
+) -> dict[str, WorkItem]:
     """The first item of each case."""
-    shared = job._shared(read_model_card(model), config, None, 0)
+    shared = shared_of(model, config, nodules)
     return {item.case_id: item for item in plan_items(store.training_rows(), shared, 3)}
 
 
@@ -50,10 +69,17 @@ def donor_of(store: CaseStore, case_id: str) -> dict[str, Any]:
 class Bench:
     """A sampler on a fresh lake."""
 
-    def __init__(self, store: CaseStore, model: Path, lake: Path, config: GenerateConfig) -> None:
+    def __init__(
+        self,
+        store: CaseStore,
+        model: Path | None,
+        lake: Path,
+        config: GenerateConfig,
+        nodules: Path | None = None,
+    ) -> None:
         self.store, self.lake = store, Lake(lake)
-        self.items = items_of(store, model, config)
-        self.sampler = Sampler(settings_of(store, model, lake, config))
+        self.items = items_of(store, model, config, nodules)
+        self.sampler = Sampler(settings_of(store, model, lake, config, nodules))
 
     def draw(self, case_id: str, donor: dict[str, Any] | None = None) -> dict[str, Any]:
         content = donor or donor_of(self.store, case_id)

@@ -6,6 +6,7 @@ A nodule of the layout and its voxels in the CT come from one crop, one turn and
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -111,6 +112,16 @@ def graft(
     return _paint(ct, layout == LUNG, spacing_mm, crops, placements), placed
 
 
+def lung_level(hu: NDArray[Any], lung: NDArray[np.bool_]) -> float:
+    """Return the median HU of a host's lung, at most that of soft tissue.
+
+    Args:
+        hu: (z, y, x) HU.
+        lung: (z, y, x) voxels to take it of; at least one.
+    """
+    return min(float(np.median(hu[lung])), SOFT_TISSUE_HU)
+
+
 def _paint(
     ct: NDArray[np.int16],
     lung: NDArray[np.bool_],
@@ -129,7 +140,8 @@ def _paint(
         window, inner = overlap(corner, opacity.shape, ct.shape)
         opacity, fraction = opacity[inner], fraction[inner]
         host = ct[window].astype(np.float32)
-        lung_hu = _lung_level(host, lung[window], opacity)
+        around = lung[window] & (opacity == 0.0)
+        lung_hu = lung_level(host, around if around.any() else lung[window])
         tissue = opacity * lung_hu + fraction * (SOFT_TISSUE_HU - lung_hu)
         hu = np.clip(np.rint((1.0 - opacity) * host + tissue), HU_MIN, HU_MAX)
         # Where two crops reach one voxel, the one that covers more of it has it.
@@ -154,12 +166,3 @@ def _on_grid(
         for volume in (tissue.fraction, tissue.opacity)
     )
     return fraction, opacity
-
-
-def _lung_level(
-    host: NDArray[np.float32], lung: NDArray[np.bool_], opacity: NDArray[np.float32]
-) -> float:
-    """Return the median HU of the host's lung around a graft, at most that of soft tissue."""
-    around = lung & (opacity == 0.0)
-    level = float(np.median(host[around if around.any() else lung]))
-    return min(level, SOFT_TISSUE_HU)

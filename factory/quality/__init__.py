@@ -6,5 +6,6 @@ volume, reference, layout --assess--> figures --limits--> reasons --> accept, re
 from factory.quality.assess import assess
 from factory.quality.figures import Quality
 from factory.quality.limits import QualityLimits
+from factory.quality.promises import Promises
 
-__all__ = ["Quality", "QualityLimits", "assess"]
+__all__ = ["Promises", "Quality", "QualityLimits", "assess"]

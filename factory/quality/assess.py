@@ -10,9 +10,11 @@ from factory.intensity import Scale
 from factory.layouts import LUNG
 from factory.quality.figures import Quality
 from factory.quality.limits import QualityLimits
+from factory.quality.promises import Promises
 from factory.seam import seam_score
 
 _DEFAULT_LIMITS = QualityLimits()
+_ALL_PROMISES = Promises()
 
 
 def assess(
@@ -25,6 +27,7 @@ def assess(
     annotated: bool = False,
     bone: NDArray[np.bool_] | None = None,
     limits: QualityLimits = _DEFAULT_LIMITS,
+    promises: Promises = _ALL_PROMISES,
 ) -> Quality:
     """Measure a synthetic volume against its reference.
 
@@ -34,19 +37,22 @@ def assess(
         synthetic_hu: (z, y, x) HU.
         reference_hu: (z, y, x) HU.
         layout: (z, y, x) labels; its lungs are what the medians are of.
-        drawn: (z, y, x) voxels that the model drew; at least one.
+        drawn: (z, y, x) voxels that were drawn; at least one.
         scale: What the model's output was decoded with.
         annotated: The reference has the layout's nodules itself, so theirs can be compared.
         bone: (z, y, x) voxels of bone; None where there is no mask of it, as layouts have none.
             A threshold is no substitute: what is called bone for its HU has the median of bone.
         limits: What the figures are held against.
+        promises: What is not promised is not measured.
     """
     lung = layout == LUNG
     differs = synthetic_hu != reference_hu
     lung_median, lung_iqr = _centre_and_spread(synthetic_hu[lung])
     reference_median, reference_iqr = _centre_and_spread(reference_hu[lung])
     return Quality(
-        background_changed=int(np.count_nonzero(differs & ~drawn)),
+        background_changed=(
+            int(np.count_nonzero(differs & ~drawn)) if promises.background else None
+        ),
         changed_fraction=float(differs[drawn].mean()),
         saturated_fraction=float(scale.saturated(synthetic_hu)[drawn].mean()),
         lung_median_hu=lung_median,
@@ -57,7 +63,7 @@ def assess(
         reference_nodule_contrast_hu=(
             nodule_contrast(reference_hu, layout) if annotated else math.nan
         ),
-        seam_score=seam_score(synthetic_hu, reference_hu, drawn),
+        seam_score=seam_score(synthetic_hu, reference_hu, drawn) if promises.seam else math.nan,
         bone_median_hu=math.nan if bone is None else _centre_and_spread(synthetic_hu[bone])[0],
         limits=limits,
     )

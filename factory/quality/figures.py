@@ -11,8 +11,8 @@ from factory.quality.limits import QualityLimits
 class Quality:
     """Figures of one synthetic volume against its reference; NaN where there is nothing to measure."""
 
-    background_changed: int
-    """Voxels that were not drawn and yet differ from the reference."""
+    background_changed: int | None
+    """Voxels that were not drawn and yet differ from the reference; None where they may."""
 
     changed_fraction: float
     """Share of the drawn voxels whose HU differ from the reference."""
@@ -62,7 +62,9 @@ class Quality:
     def as_columns(self) -> dict[str, bool | int | float | str | list[str] | None]:
         """Return the `qc_` columns of the manifest, with None for what could not be measured."""
         return {
-            "qc_background_equal": not self.background_changed,
+            "qc_background_equal": (
+                None if self.background_changed is None else not self.background_changed
+            ),
             "qc_background_changed": self.background_changed,
             "qc_changed_fraction": _or_none(self.changed_fraction),
             "qc_saturated_fraction": _or_none(self.saturated_fraction),

@@ -99,7 +99,8 @@ def demo(out: Path, recipe_name: str, *, ray_address: str | None = None) -> Iter
         model = shipped(config.model) if config.model else run / "model"
         yield f"model {model}"
         settings = recipe.table("generate", GenerateConfig)
-        generate(cases, model, lake, Amount(ratio=config.ratio), settings)
+        drawn_with = model if settings.traits.needs_model else None
+        generate(cases, drawn_with, lake, Amount(ratio=config.ratio), settings)
         yield f"manifest {lake / MANIFEST}"
     yield f"mix {mix.write(lake, out / 'mix.parquet', Amount(ratio=0.1))}"
     problems = verify.problems(Lake(lake))

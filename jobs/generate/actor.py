@@ -31,7 +31,9 @@ from factory.volumes import Volume, write_volume
 from jobs.generate.blame import node_id, verdict_on
 from jobs.generate.company import Company
 from jobs.generate.plan import WorkItem, redraw_seed
-from jobs.generate.volume_sampler import Prepared, SamplerSettings, VolumeSampler
+from jobs.generate.settings import SamplerSettings
+from jobs.generate.synthesizers.synthesizer import Prepared
+from jobs.generate.volume_sampler import VolumeSampler
 from jobs.generate.watchdog import Patience, end_process, time_limit
 from jobs.quarantine import as_case_error, give_up
 

@@ -73,7 +73,7 @@ def command(
             metavar="NPZ",
             exists=True,
             dir_okay=False,
-            help="Nodule shapes for cases without nodules; else a small set drawn by the code.",
+            help="Nodule shapes for cases without nodules, or crops for recipe copy-paste; else a small set drawn by the code.",
         ),
     ] = None,
     layouts: Annotated[
@@ -122,7 +122,7 @@ def command(
     from jobs.generate.actors import parse_num_actors
     from jobs.generate.config import GenerateConfig
     from jobs.generate.job import EVERY_CLASS, generate
-    from jobs.generate.model import find_model
+    from jobs.generate.model import find_model, refuse_flags
     from jobs.recipe import load_recipe
     from jobs.workspace import place_of
 
@@ -134,9 +134,12 @@ def command(
         precision=precision.value if precision else None,
         compiled=compiled,
     )
+    if not config.traits.needs_model:
+        flags = {"--model": model, "--sampler": sampler, "--steps": steps, "--precision": precision}
+        refuse_flags(config, flags | {"--compiled": compiled, "--device cuda": device == "cuda"})
     result = generate(
         place_of("cases", cases),
-        find_model(model),
+        find_model(model) if config.traits.needs_model else None,
         place_of("lake", out),
         options.amount(ratio, extra, count),
         config,

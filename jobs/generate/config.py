@@ -5,6 +5,7 @@ from typing import Any
 
 from factory.nodules.place import PlacementConfig
 from factory.quality.limits import QualityLimits
+from jobs.generate.synthesizers.traits import DEFAULT, KNOWN, Traits, traits_of
 
 SAMPLERS = ("ddpm", "ddim", "dpmpp_2m")
 """Those of `models.solvers`; named here so that `--help` need not load torch."""
@@ -13,6 +14,7 @@ FEW_STEPS = 25
 """Reverse steps that the samplers other than `ddpm` take where none are asked for."""
 
 _CHOICES = {
+    "synthesizer": tuple(KNOWN),
     "sampler": SAMPLERS,
     "variant": ("paper", "authors"),
     "blend": ("auto", "level", "start"),
@@ -24,6 +26,10 @@ _CHOICES = {
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GenerateConfig:
     """Settings of the `generate` job; the recipe `paper` has the paper's."""
+
+    synthesizer: str = DEFAULT
+    """What draws: `lung-ddpm`, the paper's; `med-ddpm`, the whole volume from the layout alone;
+    `copy-paste`, real nodules in the donor's own lungs; `noise`, a floor."""
 
     sampler: str = "ddpm"
     """How a step is taken: `ddpm`, ancestral sampling; `ddim` or `dpmpp_2m`, few steps without noise."""
@@ -91,6 +97,8 @@ class GenerateConfig:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 0")
         if self.variant == "authors":
             self._check_authors()
+        if self.synthesizer == "med-ddpm":
+            self._check_no_reference()
 
     def _check_authors(self) -> None:
         theirs = {"sampler": "ddpm", "steps": 0, "clip_x0": True, "sigma": "posterior"}
@@ -101,6 +109,21 @@ class GenerateConfig:
                 f"variant is 'authors', the published loop, which has no {name} = "
                 f"{getattr(self, name)!r}; leave that out, or take another recipe, such as fast"
             )
+
+    def _check_no_reference(self) -> None:
+        """Refuse settings of how the reference enters: it does not."""
+        for name, usual in (("variant", "paper"), ("blend", "auto")):
+            if getattr(self, name) != usual:
+                raise ValueError(
+                    f"synthesizer is 'med-ddpm', which sees no reference and has no {name} = "
+                    f"{getattr(self, name)!r}; leave that out. The published loop without a reference "
+                    "is sampler = 'ddpm' with the defaults"
+                )
+
+    @property
+    def traits(self) -> Traits:
+        """What the synthesizer needs and promises."""
+        return traits_of(self.synthesizer)
 
     def num_steps(self, total: int) -> int:
         """Return the reverse steps that are taken of a model's `total`."""
@@ -121,6 +144,8 @@ class GenerateConfig:
     def as_asked(self) -> dict[str, Any]:
         """Return what changes voxels and is not the usual: ids of earlier releases stay as they are."""
         asked: dict[str, Any] = {"rehearsal": True} if self.rehearsal else {}
+        if self.synthesizer != DEFAULT:
+            asked["synthesizer"] = self.synthesizer
         if self.max_redraws:
             # What is rejected says which volume of several is kept.
             asked |= {"max_redraws": self.max_redraws, "quality": asdict(self.quality)}
@@ -128,8 +153,12 @@ class GenerateConfig:
 
     @property
     def sampler_taken(self) -> str:
-        """Sampler, with the variant and the precision where they are not the usual ones."""
+        """Synthesizer and sampler, the variant and the precision, where they are not the usual ones."""
         if self.rehearsal:
             return "rehearsal"
+        if not self.traits.needs_model:
+            return self.synthesizer
+        synthesizer = "" if self.synthesizer == DEFAULT else f"{self.synthesizer} "
         variant = " authors" if self.variant == "authors" else ""
-        return f"{self.sampler}{variant}{' bfloat16' if self.precision == 'bfloat16' else ''}"
+        precision = " bfloat16" if self.precision == "bfloat16" else ""
+        return f"{synthesizer}{self.sampler}{variant}{precision}"

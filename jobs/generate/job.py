@@ -1,6 +1,6 @@
 """The product: plan, run, reconcile, publish.
 
-plan       cases + model + ratio --> plan.parquet, dataset.json         written once
+plan       cases + model (where one draws) + ratio --> plan.parquet, dataset.json         written once
 run        items without a commit --> Ray Data --> pool of Sampler actors --> commits/
 publish    plan ⟕ commits ⟕ quarantine --> manifest.parquet, quarantine.parquet
 """
@@ -11,20 +11,21 @@ from pathlib import Path
 
 from factory.errors import UsageError
 from factory.lake import Lake
-from factory.nodules.bank import embedded_bank, load_bank
+from jobs import arrow_memory
 from jobs.amount import Amount
-from jobs.cases import open_case_store
+from jobs.cases import CaseStore, open_case_store
 from jobs.cluster import Cluster, connect
 from jobs.console import say
 from jobs.generate.actors import NumActors, check_gpus_per_actor, pool_for
 from jobs.generate.claim import check_claim, claim_for, keep_plan, write_claim
 from jobs.generate.config import GenerateConfig
-from jobs.generate.model import open_model
+from jobs.generate.model import check_loop, open_model
+from jobs.generate.nodules import check_donors, read_nodules
 from jobs.generate.plan import PlanSettings, WorkItem, plan_items
 from jobs.generate.pool import run_pool
 from jobs.generate.publish import GenerateResult, publish
+from jobs.generate.settings import SamplerSettings
 from jobs.generate.tally import tally
-from jobs.generate.volume_sampler import SamplerSettings
 from jobs.layouts.given import GivenLayouts, find_layouts
 from jobs.quarantine import give_up
 from models.card import ModelCard
@@ -34,9 +35,10 @@ EVERY_CLASS = "all"
 """What `--retry-quarantined` asks for: no class of error in particular."""
 
 
+@arrow_memory.from_the_system()
 def generate(
     cases: str | Path,
-    model: str | Path,
+    model: str | Path | None,
     out: str | Path,
     amount: Amount,
     config: GenerateConfig,
@@ -54,12 +56,13 @@ def generate(
 
     Args:
         cases: Case store, a path or an fsspec URL.
-        model: Run of `factory train`, or a checkpoint folder.
+        model: Run of `factory train`, or a checkpoint folder; None for a synthesizer that runs none.
         out: Lake, made, gone on with, or extended where more is asked for.
         amount: How many volumes.
         config: How.
         seed: Run seed; another seed draws other volumes of the same cases.
-        nodules: Bank of nodule shapes for cases that have none; None takes the embedded one.
+        nodules: Bank of nodule shapes for cases that have none, or crops for a synthesizer that pastes
+            them; None takes the embedded shapes.
         layouts: Folder of `factory layouts` to draw after, edited or not; None takes the nodules of
             each case, or places some.
         actors: Sampler actors; None takes one a GPU, or one a thread's CPUs.
@@ -74,15 +77,15 @@ def generate(
     """
     check_gpus_per_actor(num_gpus_per_actor)
     store = open_case_store(cases)
-    checkpoint, card = open_model(model, store)
-    shared = _shared(card, config, nodules, seed)
+    checkpoint, card = _opened(model, config, store)
+    drawn_with = read_nodules(nodules or "", config)
+    check_donors(drawn_with, store.rows)
+    shared = _shared(card, config, drawn_with.digest, seed)
     rows, lake = store.training_rows(), Lake(out)
     given = find_layouts(layouts, rows, store) if layouts else None
     items = plan_items(rows, shared, amount.of(len(rows)), given.by_case if given else None)
     bank = str(nodules.resolve()) if nodules else ""
-    claim = claim_for(
-        items, shared, store, amount, model=str(checkpoint), nodules=bank, layouts=given
-    )
+    claim = claim_for(items, shared, store, amount, model=checkpoint, nodules=bank, layouts=given)
     check_claim(lake, claim, items)
     todo, num_given_up = _todo(lake, items, retry_quarantined)
     run_id = uuid.uuid4().hex
@@ -91,8 +94,8 @@ def generate(
             settings = SamplerSettings(
                 lake_url=lake.url,
                 cases_url=store.url,
-                model=str(checkpoint),
-                model_digest=card.digest,
+                model=checkpoint,
+                model_digest=shared.model_digest,
                 nodules=bank,
                 bank_digest=shared.bank_digest,
                 layouts=given.folder if given else "",
@@ -148,6 +151,8 @@ def _device(cluster: Cluster, asked: str, config: GenerateConfig) -> str:
     Raises:
         UsageError: This machine's CPU does not compute in the precision that was asked for.
     """
+    if not config.traits.needs_model:
+        return "cpu"
     device = "cuda" if cluster.use_gpu(asked) else "cpu"
     here = device == "cpu" and cluster.is_local
     if here and config.precision == "bfloat16" and not computes_in_bfloat16(device):
@@ -158,21 +163,46 @@ def _device(cluster: Cluster, asked: str, config: GenerateConfig) -> str:
     return device
 
 
+def _opened(
+    model: str | Path | None, config: GenerateConfig, store: CaseStore
+) -> tuple[str, ModelCard | None]:
+    """Return the checkpoint and its card; nothing for a synthesizer that runs no model.
+
+    Raises:
+        UsageError: There is a model where none is run, or none where one is.
+        FactoryError: It cannot be read, or does not fit the cases or the recipe.
+    """
+    if config.traits.needs_model:
+        if model is None:
+            raise UsageError(
+                f"--model: found none, and {config.synthesizer} runs a network; expected a run, a "
+                "checkpoint or the name of a model that ships. Name one."
+            )
+        checkpoint, card = open_model(model, store)
+        check_loop(checkpoint, card, config)
+        return checkpoint, card
+    if model is not None:
+        raise UsageError(
+            f"--model {model}: {config.synthesizer} runs no network; expected no model. Leave it away, or "
+            "take a recipe of another synthesizer."
+        )
+    return "", None
+
+
 def _shared(
-    card: ModelCard, config: GenerateConfig, nodules: Path | None, seed: int
+    card: ModelCard | None, config: GenerateConfig, bank_digest: str, seed: int
 ) -> PlanSettings:
-    total = card.schedule.num_steps
-    if config.steps > total:
+    total = card.schedule.num_steps if card else 0
+    if card and config.steps > total:
         raise UsageError(
             f"--steps, or steps of the recipe, is {config.steps}: the model's schedule has {total}; "
             f"expected 1 to {total}. Ask for fewer."
         )
-    bank = load_bank(nodules) if nodules else embedded_bank()
     return PlanSettings(
-        model_digest=card.digest,
-        steps=config.num_steps(total),
+        model_digest=card.digest if card else "",
+        steps=config.num_steps(total) if card else 0,
         config=config,
-        bank_digest=bank.digest,
+        bank_digest=bank_digest,
         seed=seed,
     )
 

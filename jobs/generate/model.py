@@ -3,16 +3,18 @@
 --model, or the run, or what ships --find_model--> folder or URL --open_model--> checkpoint, card
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from factory.errors import ModelError
+from factory.errors import ModelError, UsageError
 from factory.ingest.prepare import IngestConfig
 from factory.preprocessing import Preprocessing
 from factory.storage import Storage
 from jobs.cases import CaseStore
 from jobs.claims import differences
 from jobs.console import say
+from jobs.generate.config import GenerateConfig
 from jobs.generate.fetch import load_model
 from jobs.recipe import DEFAULT_RECIPE, load_recipe
 from jobs.train.run_folder import RUN_FILE
@@ -57,6 +59,19 @@ def find_model(given: str | None) -> str:
         )
     say(f"generate: no model in {run}/; taking the one that ships, {DEFAULT_MODEL}")
     return str(shipped(DEFAULT_MODEL))
+
+
+def refuse_flags(config: GenerateConfig, given: Mapping[str, object]) -> None:
+    """Refuse flags that say something of a network, for a synthesizer that runs none.
+
+    Raises:
+        UsageError: One of them is given.
+    """
+    if found := next((flag for flag, value in given.items() if value), None):
+        raise UsageError(
+            f"{found}: {config.synthesizer} runs no network; expected no such flag. Leave it away, or "
+            "take a recipe of another synthesizer."
+        )
 
 
 def open_model(model: str | Path, store: CaseStore) -> tuple[str, ModelCard]:
@@ -113,6 +128,21 @@ def check_fit(model: str | Path, card: ModelCard, store: CaseStore) -> None:
             f"model {name}: it expects cases that were ingested with other settings than those of "
             f"case store {store.url} ({'; '.join(changed)}); expected the same. "
             f"{_ingest_anew(fed, grid) or 'Ingest the cases anew.'}"
+        )
+
+
+def check_loop(model: str, card: ModelCard, config: GenerateConfig) -> None:
+    """Refuse the published loop for a model that draws more than its layout says.
+
+    Raises:
+        UsageError: That loop keeps all that the layout leaves out.
+    """
+    fed = Preprocessing.from_json(card.preprocessing, where=f"model {model}")
+    if config.variant == "authors" and fed.drawn:
+        raise UsageError(
+            f"model {model}: it is told of {' and '.join(fed.labels)} and draws "
+            f"{' and '.join(fed.drawn)}, but variant = 'authors' of the recipe is the published loop, "
+            "which draws only what a model is told of; expected variant = 'paper'. Take another recipe."
         )
 
 

@@ -31,16 +31,19 @@ class PlanSettings:
     """What all items of a plan share."""
 
     model_digest: str
-    """Of weights, schedule and preprocessing."""
+    """Of weights, schedule and preprocessing; empty without a model."""
     steps: int
-    """Reverse steps, as taken."""
+    """Reverse steps, as taken; 0 without a model."""
     config: GenerateConfig
     bank_digest: str
+    """Of the nodules that are placed, with their HU where these are pasted."""
     seed: int
     """Of the run; `--seed`."""
 
     def as_json(self) -> dict[str, Any]:
         """Return what changes a voxel."""
+        if not self.config.traits.needs_model:
+            return self._without_model()
         return {
             "algorithm": ALGORITHM,
             "model": self.model_digest,
@@ -53,6 +56,15 @@ class PlanSettings:
             "precision": self.config.precision,
             "compiled": self.config.compiled,
             "seed": self.seed,
+            **self.config.as_asked(),
+        }
+
+    def _without_model(self) -> dict[str, Any]:
+        pasted = {"bank": self.bank_digest} if self.config.traits.needs_crops else {}
+        return {
+            "algorithm": ALGORITHM,
+            "seed": self.seed,
+            **pasted,
             **self.config.as_asked(),
         }
 

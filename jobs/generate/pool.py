@@ -14,8 +14,8 @@ from jobs.cases import CaseStore
 from jobs.generate.actor import Sampler
 from jobs.generate.actors import Pool
 from jobs.generate.plan import WorkItem
+from jobs.generate.settings import SamplerSettings
 from jobs.generate.tally import Tally
-from jobs.generate.volume_sampler import SamplerSettings
 
 WAVE = 10_000
 """Items that Ray holds at once: its queue, and the driver's memory, end there."""
@@ -60,10 +60,11 @@ def stream(
     context.max_consecutive_actor_init_deaths = 5
     # A volume may take hours on a CPU, so a silent half hour is no sign of a hang.
     context.execution_no_progress_timeout_s = -1
-    rows = [{"item": json.dumps(content)} for content in contents(todo, store)]
-    # Of a block whose actor died, what is committed is not drawn again.
-    dataset = ray.data.from_items(rows, override_num_blocks=min(len(rows), _BLOCKS))
-    del rows
+    # Ray names the column of plain items "item". Of a block whose actor died, what is committed is not
+    # drawn again.
+    texts = [json.dumps(content, separators=(",", ":")) for content in contents(todo, store)]
+    dataset = ray.data.from_items(texts, override_num_blocks=min(len(texts), _BLOCKS))
+    del texts
     drawn = dataset.map_batches(
         Sampler,
         batch_size=1,

@@ -19,7 +19,8 @@ from jobs.cases import open_case_store
 from jobs.generate.config import GenerateConfig
 from jobs.generate.plan import WorkItem
 from jobs.generate.pool import donor
-from jobs.generate.volume_sampler import SamplerSettings, VolumeSampler
+from jobs.generate.settings import SamplerSettings
+from jobs.generate.volume_sampler import VolumeSampler
 from jobs.lakes import planned_items, read_row
 from jobs.recipe import read_table
 from manifests.read import read_manifest
@@ -145,14 +146,14 @@ def _settings(lake: Lake, device: str) -> SamplerSettings:
         lake_url=lake.url,
         cases_url=identity["cases"],
         model=identity["model"],
-        model_digest=said["model"],
+        model_digest=said.get("model", ""),
         nodules=identity["nodules"],
         layouts=identity.get("layouts", ""),
         bank_digest=said["bank"],
-        steps=said["steps"],
+        steps=said.get("steps", 0),
         seed=said["seed"],
         config=config,
-        device=device,
+        device=device if config.traits.needs_model else "cpu",
         run_id="regenerate",
     )
 

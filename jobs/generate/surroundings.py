@@ -2,6 +2,8 @@
 
 import os
 
+import numpy as np
+import scipy
 import torch
 
 from jobs.generate.config import GenerateConfig
@@ -15,6 +17,8 @@ def device_name(device: torch.device) -> str:
 
 def environment(device: torch.device, config: GenerateConfig) -> str:
     """Return what can move the last bit of a voxel without being part of the plan."""
+    if not config.traits.needs_model:
+        return f"numpy {np.__version__}, scipy {scipy.__version__}"
     parts = [f"torch {torch.__version__}", device_name(device), attention_backend()]
     if config.compiled:
         parts.append("compiled")

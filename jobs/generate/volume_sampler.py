@@ -1,86 +1,48 @@
 """From an item to its volume: what an actor computes, apart from how it survives.
 
-prepare  reference + layout -> what the model is fed          storage, CPU
-sample   AAS -> HU inside, the reference outside              device
+prepare  reference + layout -> what the synthesizer is fed    storage, CPU
+sample   the synthesizer -> HU                                device
 row      figures and quality -> what the manifest says        CPU
 """
 
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from factory.axes import spacing_zyx
 from factory.digests import sha256_of_voxels
-from factory.errors import CaseError, StoreError
-from factory.nodules.bank import embedded_bank, load_bank
+from factory.errors import CaseError
 from factory.nodules.measure import measure_nodules
 from factory.nodules.place import place_nodules
-from factory.preprocessing import ModelInput, Preprocessing
-from factory.quality import Quality, assess
+from factory.preprocessing import ModelInput
+from factory.quality import Promises, Quality, assess
 from factory.storage import Storage
 from factory.volumes import Volume, read_volume
-from jobs.generate.config import GenerateConfig
-from jobs.generate.fetch import load_model
+from jobs.generate.nodules import read_planned_nodules
 from jobs.generate.plan import WorkItem, layout_seed
+from jobs.generate.settings import SamplerSettings
 from jobs.generate.surroundings import device_name, environment, make_deterministic
+from jobs.generate.synthesizers.choose import make_synthesizer
+from jobs.generate.synthesizers.synthesizer import Prepared, UnfitError
 from jobs.layouts.given import ORIGINS, read_given
-from models.aas import aas_sample
-from models.engine import SamplingEngine
 
 _CASES_IN_MEMORY = 4
 
 _REHEARSED = {"qc_verdict": "reject", "qc_reasons": ["drawn in a rehearsal, without the network"]}
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SamplerSettings:
-    """What an actor is built from; small and plain, for Ray keeps it."""
-
-    lake_url: str
-    cases_url: str
-    model: str
-    """Checkpoint folder, or its URL."""
-    model_digest: str
-    nodules: str
-    """Bank file; empty takes the embedded bank."""
-    bank_digest: str
-    layouts: str = ""
-    """Folder of `factory layouts` that the plan draws after; empty for none."""
-    steps: int
-    seed: int
-    """Of the run; `--seed`."""
-    config: GenerateConfig
-    device: str
-    """`cpu` or `cuda`."""
-    run_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """An item that is ready for the device."""
-
-    layout: NDArray[np.uint8]
-    """(z, y, x) labels."""
-    affine: NDArray[np.float64]
-    given: ModelInput
-
-
 class VolumeSampler:
-    """Draws volumes; holds the model and the references that are in use.
+    """Draws volumes; holds the synthesizer and the references that are in use.
 
     Args:
-        settings: Model, cases and how to draw.
+        settings: Synthesizer, cases and how to draw.
 
     Raises:
         CheckpointError: The model is not the plan's.
-        StoreError: The nodule bank is not.
+        StoreError: The nodules are not.
     """
 
     def __init__(self, settings: SamplerSettings) -> None:
@@ -88,25 +50,9 @@ class VolumeSampler:
         make_deterministic()
         self._settings = settings
         self._device = torch.device(settings.device)
-        checkpoint = load_model(
-            settings.model, device=self._device, expect_digest=settings.model_digest
-        )
-        self._schedule = checkpoint.schedule
-        self._preprocessing = Preprocessing.from_json(
-            checkpoint.card.preprocessing, where=f"model {settings.model}"
-        )
-        self._denoiser = SamplingEngine(
-            checkpoint.denoiser,
-            precision=settings.config.precision,  # type: ignore[arg-type]
-            compiled=settings.config.compiled,
-        )
-        self._bank = load_bank(settings.nodules) if settings.nodules else embedded_bank()
-        if self._bank.digest != settings.bank_digest:
-            raise StoreError(
-                f"nodules {settings.nodules or '(embedded)'}: found a bank of digest "
-                f"{self._bank.digest[:12]}; expected the plan's, {settings.bank_digest[:12]}. Put the same "
-                "file on every node, and leave it alone while a lake is drawn."
-            )
+        nodules = read_planned_nodules(settings.nodules, settings.config, settings.bank_digest)
+        self._bank = nodules.bank
+        self._synthesizer = make_synthesizer(settings, nodules)
         cases = Storage(settings.cases_url)
         self._read_case = lru_cache(maxsize=_CASES_IN_MEMORY)(lambda path: read_volume(cases, path))
 
@@ -127,7 +73,7 @@ class VolumeSampler:
         """
         reference = self._reference(item, donor)
         layout = self._layout(item, reference)
-        given = self._feed(item, reference.ct, layout)
+        given = self._feed(item, reference, layout)
         return Prepared(layout, reference.affine, given)
 
     def sample(self, prepared: Prepared, seed: int) -> NDArray[np.int16]:
@@ -140,23 +86,7 @@ class VolumeSampler:
         Returns:
             (z, y, x) HU, the reference's wherever nothing was to be drawn.
         """
-        config, given = self._settings.config, prepared.given
-        if config.rehearsal:
-            return _rehearse(given, seed, config.rehearsal_seconds)
-        x_0 = aas_sample(
-            self._denoiser,
-            self._schedule,
-            layout=self._tensor(given.condition),
-            x_known=self._tensor(given.x_known),
-            draw_noise=_noise(seed),
-            variant=config.variant,  # type: ignore[arg-type]
-            sampler=config.sampler,  # type: ignore[arg-type]
-            blend=config.blend_taken,  # type: ignore[arg-type]
-            num_steps=self._settings.steps,
-            clip_x0=config.clip_taken,
-            sigma=config.sigma,  # type: ignore[arg-type]
-        )
-        return given.decode(x_0[0].float().cpu().numpy())
+        return self._synthesizer.draw(prepared, seed)
 
     def assess(self, item: WorkItem, prepared: Prepared, hu: NDArray[np.int16]) -> Quality:
         """Measure a volume against its reference."""
@@ -169,6 +99,7 @@ class VolumeSampler:
             given.scale,
             annotated=item.layout_origin == "annotated",
             limits=self._settings.config.quality,
+            promises=self._settings.config.traits.promises,
         )
 
     def row(
@@ -190,8 +121,7 @@ class VolumeSampler:
             quality: From `assess`.
             path: Of the volume, inside the lake.
         """
-        settings = self._settings
-        window = self._preprocessing.hu_window
+        settings, window = self._settings, self._synthesizer.hu_window
         nodules = measure_nodules(prepared.layout, prepared.affine)
         return {
             "kind": "synthetic",
@@ -212,13 +142,14 @@ class VolumeSampler:
             "plan_index": item.plan_index,
             "seed_index": item.seed_index,
             "seed": item.seed,
-            "model_digest": settings.model_digest,
+            "model_digest": settings.model_digest or None,
             "sampler": settings.config.sampler_taken,
-            "steps": settings.steps,
+            "steps": settings.steps or None,
             "hu_window": list(window) if window else None,
             "nodules": [nodule.as_row() for nodule in nodules],
             **quality.as_columns(),
             **(_REHEARSED if settings.config.rehearsal else {}),
+            **_notes(settings.config.traits.promises),
         }
 
     def _reference(self, item: WorkItem, donor: dict[str, Any]) -> Volume:
@@ -252,32 +183,22 @@ class VolumeSampler:
         )
         return layout
 
-    def _feed(
-        self, item: WorkItem, reference_hu: NDArray[np.int16], layout: NDArray[np.uint8]
-    ) -> ModelInput:
-        given = self._preprocessing.feed(reference_hu, layout)
+    def _feed(self, item: WorkItem, reference: Volume, layout: NDArray[np.uint8]) -> ModelInput:
+        try:
+            given = self._synthesizer.feed(reference, layout)
+        except UnfitError as error:
+            raise CaseError(item.case_id, f"{error}.") from error
         if not given.drawn.any():
-            labels = " or ".join(self._preprocessing.labels)
+            config = self._settings.config
+            who = "this model" if config.traits.needs_model else config.synthesizer
             raise CaseError(
                 item.case_id,
-                f"its layout has no {labels}; expected at least one voxel of it, for this model draws "
-                "nothing else. Set min_nodules of [generate.placement] to 1 or more, or leave the "
-                "case out.",
+                f"its layout has no {' or '.join(given.labels_drawn)}; expected at least one voxel of it, "
+                f"for {who} draws nothing else. Set min_nodules of [generate.placement] to 1 or more, or "
+                "leave the case out.",
             )
         return given
 
-    def _tensor(self, channels: NDArray[np.float32]) -> Tensor:
-        return torch.from_numpy(channels)[None].to(self._device)
 
-
-def _rehearse(given: ModelInput, seed: int, seconds: float) -> NDArray[np.int16]:
-    """Take a simulated device's time, and return noise where a volume would be drawn."""
-    time.sleep(seconds)
-    noise = np.random.default_rng(seed).integers(-950, -750, given.reference_hu.shape, np.int16)
-    return np.where(given.drawn, noise, given.reference_hu)
-
-
-def _noise(seed: int) -> Callable[[tuple[int, ...]], Tensor]:
-    """Return the only source of an item's noise: the CPU's generator, float32, in call order."""
-    generator = torch.Generator().manual_seed(seed)
-    return lambda shape: torch.randn(shape, generator=generator)
+def _notes(promises: Promises) -> dict[str, Any]:
+    return {"notes": list(promises.unchecked)} if promises.unchecked else {}

@@ -5,13 +5,14 @@ from dataclasses import dataclass, field
 from typing import get_args
 
 from factory.augment import AugmentConfig
+from factory.layouts import LABELS
 from factory.nodules.graft import GraftConfig
+from factory.preprocessing import LABEL_SETS
 from models.ddpm import LossKind
 from models.engine import Precision
 from models.schedule import ScheduleConfig
 from models.unet3d_config import UNet3DConfig
 
-_CHANNELS = 3
 _FARTHEST_HU = 32_767
 """What int16 holds."""
 
@@ -104,6 +105,11 @@ class TrainConfig:
     hu_window: tuple[float, float] = (-1024.0, 600.0)
     """HU that map to -1 and +1; kept in the checkpoint."""
 
+    labels: tuple[str, ...] = tuple(LABELS)
+    """Labels of the layout that the network is told of, a channel each: `lung` and `nodule`, or
+    `nodule` alone, with `in_channels = 2` of the model. Lungs and nodules are drawn in either case;
+    kept in the checkpoint."""
+
     checkpoint_every: int = 1000
     """Steps between checkpoints; a run that is killed loses at most these."""
 
@@ -159,14 +165,21 @@ class TrainConfig:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be finite")
         if self.sample_every and not self.num_samples:
             raise ValueError("num_samples is 0; it must be at least 1 where sample_every is not 0")
-        if self.model.in_channels != _CHANNELS:
-            raise ValueError(
-                f"model.in_channels is {self.model.in_channels}; training feeds {_CHANNELS}: the noisy "
-                "volume, lung and nodule"
-            )
+        self._check_channels()
         self._check_decay()
         self._check_choices()
         self._check_window()
+
+    def _check_channels(self) -> None:
+        if self.labels not in LABEL_SETS:
+            known = " or ".join(str(list(labels)) for labels in LABEL_SETS)
+            raise ValueError(f"labels is {list(self.labels)}; known are {known}")
+        fed = ["the noisy volume", *self.labels]
+        if self.model.in_channels != len(fed):
+            raise ValueError(
+                f"model.in_channels is {self.model.in_channels}; training feeds {len(fed)}: "
+                f"{', '.join(fed[:-1])} and {fed[-1]}"
+            )
 
     def _check_decay(self) -> None:
         if 0 < self.decay_steps <= self.warmup_steps:

@@ -3,7 +3,6 @@
 case, in HU --graft--> real nodules in its lungs --augment--> turned --window--> Example
 """
 
-import hashlib
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -21,6 +20,7 @@ from factory.nodules.crops import load_crops
 from factory.nodules.graft import GraftConfig, graft
 from factory.storage import Storage
 from factory.volumes import Volume, read_volume
+from jobs.train.draws import numpy_generator, shuffled_place, torch_generator
 from jobs.train.settings import LoopSettings
 
 _CASES_IN_MEMORY = 256
@@ -41,6 +41,16 @@ class Example:
     """(1, 1, D, H, W) standard normal."""
     dropout_seed: int = 0
     """Of the masks, where the network has dropout."""
+
+    def pinned(self) -> "Example":
+        """Return it in pinned memory."""
+        return replace(
+            self,
+            x_start=self.x_start.pin_memory(),
+            condition=self.condition.pin_memory(),
+            t=self.t.pin_memory(),
+            noise=self.noise.pin_memory(),
+        )
 
 
 class Examples:
@@ -106,10 +116,7 @@ class Examples:
 
     def case_index(self, step: int, slot: int) -> int:
         """Return which case a slot shows: each one once before any comes again."""
-        position = step * self.batch_size + slot
-        epoch, place = divmod(position, len(self._paths))
-        generator = _generator(self._seed, "order", epoch, 0)
-        return int(torch.randperm(len(self._paths), generator=generator)[place])
+        return shuffled_place(self._seed, step * self.batch_size + slot, len(self._paths))
 
     def path(self, step: int, slot: int) -> str:
         """Return the volume of the case that a slot shows, inside the store."""
@@ -122,10 +129,10 @@ class Examples:
             StoreError: The case cannot be read.
             CaseError: It cannot be grafted or augmented.
         """
-        generator = _generator(self._seed, "noise", step, slot)
+        generator = torch_generator(self._seed, "noise", step, slot)
         ct, layout = self._prepared(step, slot)
         t = torch.randint(self._num_diffusion_steps, (1,), generator=generator)
-        seed = _generator(self._seed, "dropout", step, slot).initial_seed()
+        seed = torch_generator(self._seed, "dropout", step, slot).initial_seed()
         return replace(self._fed(ct, layout, t, generator), dropout_seed=seed)
 
     def probe(self, index: int, t: int) -> Example:
@@ -138,7 +145,7 @@ class Examples:
             t: Diffusion step, in [0, T).
         """
         volume = self._read(self._paths[index % len(self._paths)])
-        generator = _generator(0, "probe", index)
+        generator = torch_generator(0, "probe", index)
         return self._fed(volume.ct, volume.layout, torch.tensor([t]), generator)
 
     def _prepared(self, step: int, slot: int) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
@@ -148,9 +155,9 @@ class Examples:
         ct, layout, spacing = volume.ct, volume.layout, spacing_zyx(volume.affine)
         try:
             if self._crops is not None:
-                rng = _numpy_generator(self._seed, "graft", step, slot)
+                rng = numpy_generator(self._seed, "graft", step, slot)
                 ct, layout = graft(ct, layout, spacing, self._crops, self._graft, rng)
-            rng = _numpy_generator(self._seed, "augment", step, slot)
+            rng = numpy_generator(self._seed, "augment", step, slot)
             return augment(ct, layout, spacing, self._augment, rng)
         except ValueError as error:
             raise CaseError(
@@ -194,16 +201,3 @@ def examples_of(settings: LoopSettings) -> Examples:
         graft=config.graft,
         crops_path=settings.crops_path,
     )
-
-
-def _generator(seed: int, stream: str, *numbers: int) -> torch.Generator:
-    return torch.Generator().manual_seed(_digest(seed, stream, *numbers) >> 1)
-
-
-def _numpy_generator(seed: int, stream: str, *numbers: int) -> np.random.Generator:
-    return np.random.default_rng(_digest(seed, stream, *numbers))
-
-
-def _digest(seed: int, stream: str, *numbers: int) -> int:
-    text = f"{seed} {stream} {' '.join(map(str, numbers))}"
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")

@@ -4,27 +4,36 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
 from types import TracebackType
-from typing import Protocol
+from typing import Generic, Protocol, Self, TypeVar
 
 import torch
 
 from jobs.train.config import TrainConfig
-from jobs.train.examples import Example
 
 _STEPS_AHEAD = 2
 """At the least: a step that is being made ready beside one that waits."""
 
 
-class Source(Protocol):
+class Pinnable(Protocol):
+    """What a slot of a step trains on."""
+
+    def pinned(self) -> Self:
+        """Return it in pinned memory."""
+
+
+ExampleT = TypeVar("ExampleT", bound=Pinnable)
+ExampleT_co = TypeVar("ExampleT_co", bound=Pinnable, covariant=True)
+
+
+class Source(Protocol[ExampleT_co]):
     """Where examples come from; see `jobs.train.examples.Examples`."""
 
-    def example(self, step: int, slot: int) -> Example:
+    def example(self, step: int, slot: int) -> ExampleT_co:
         """Return what a slot of a step trains on; any thread may ask."""
 
 
-class Feed:
+class Feed(Generic[ExampleT]):
     """Hands out the examples of one worker, step by step, in order.
 
     Threads and not processes: what takes long (reading, resampling, noise) leaves the interpreter
@@ -44,7 +53,7 @@ class Feed:
 
     def __init__(
         self,
-        examples: Source,
+        examples: Source[ExampleT],
         slots: Sequence[int],
         *,
         start: int,
@@ -60,9 +69,9 @@ class Feed:
         self._pin_for = torch.cuda.current_device() if pin else None
         self._pool = ThreadPoolExecutor(num_loaders, "loader") if num_loaders else None
         self._ahead = max(_STEPS_AHEAD, 1 + -(-num_loaders // max(1, len(slots))))
-        self._waiting: deque[list[Future[Example]]] = deque()
+        self._waiting: deque[list[Future[ExampleT]]] = deque()
 
-    def __enter__(self) -> "Feed":
+    def __enter__(self) -> Self:
         self._prepare()
         return self
 
@@ -75,7 +84,7 @@ class Feed:
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
 
-    def next(self) -> list[Example]:
+    def next(self) -> list[ExampleT]:
         """Return the examples of the next step, in the order of the slots.
 
         Raises:
@@ -110,23 +119,22 @@ class Feed:
         self._next_step += 1
         return self._next_step - 1
 
-    def _make(self, step: int, slot: int) -> Example:
+    def _make(self, step: int, slot: int) -> ExampleT:
         example = self._examples.example(step, slot)
         if self._pin_for is None:
             return example
         with torch.cuda.device(self._pin_for):
-            return replace(
-                example,
-                x_start=example.x_start.pin_memory(),
-                condition=example.condition.pin_memory(),
-                t=example.t.pin_memory(),
-                noise=example.noise.pin_memory(),
-            )
+            return example.pinned()
 
 
 def feed_of(
-    config: TrainConfig, examples: Source, slots: Sequence[int], *, start: int, device: torch.device
-) -> Feed:
+    config: TrainConfig,
+    examples: Source[ExampleT],
+    slots: Sequence[int],
+    *,
+    start: int,
+    device: torch.device,
+) -> Feed[ExampleT]:
     """Return the feed of one worker of a run.
 
     Args:

@@ -3,10 +3,11 @@
 import shutil
 import threading
 import uuid
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from factory.errors import FactoryError
 from jobs.cluster import Cluster
@@ -40,42 +41,82 @@ def fit(
         FactoryError: Workers died too often, the loss was not finite, or a checkpoint is another's.
         ClusterError: The cluster has not the workers that were asked for.
     """
-    from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
-    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train import TrainingFailedError
 
     config = settings.config
     use_gpu = cluster.use_gpu(device)
     _warn_of_cpus(cluster, config, use_gpu=use_gpu)
     workers = fitting_workers(cluster, num_workers, batch_size=config.batch_size, use_gpu=use_gpu)
-    if cluster.is_local and not use_gpu:
-        threads = max(1, int(cluster.num_cpus) // most_of(workers))
-        settings = replace(settings, num_threads=threads)
+    settings = replace(settings, num_threads=threads_of(cluster, workers, use_gpu=use_gpu))
+    try:
+        stopped = run_on_workers(
+            train_loop,
+            {"settings": settings},
+            run,
+            workers=workers,
+            num_threads=None if use_gpu else settings.num_threads,
+            max_failures=config.max_failures,
+        )
+    except TrainingFailedError as error:
+        raise _failed(run, last_line(error), config) from error
+    if stopped:
+        raise FactoryError(stopped)
+
+
+def threads_of(cluster: Cluster, workers: NumWorkers, *, use_gpu: bool) -> int:
+    """Return the CPU threads of each worker: all there are of a cluster of one's own, else one."""
+    if use_gpu or not cluster.is_local:
+        return 1
+    return max(1, int(cluster.num_cpus) // most_of(workers))
+
+
+def run_on_workers(
+    loop: Callable[[dict[str, Any]], str | None],
+    loop_config: dict[str, Any],
+    run: Path,
+    *,
+    workers: NumWorkers,
+    num_threads: int | None,
+    max_failures: int,
+) -> str | None:
+    """Run a loop on Ray Train's workers; return what the first of them returned.
+
+    Args:
+        loop: What each worker calls.
+        loop_config: What it is called with; small, for Ray carries it.
+        run: Folder of the run, for Ray Train's notes while it runs.
+        workers: How many.
+        num_threads: CPUs of a worker; None gives each a GPU.
+        max_failures: How often workers are started again after one of them died.
+
+    Raises:
+        ray.train.TrainingFailedError: They died too often, or the loop raised.
+    """
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+
     trainer = TorchTrainer(
         # mypy sees the first version of Ray Train's types, and the second runs.
-        train_loop,  # type: ignore[arg-type]
-        train_loop_config={"settings": settings},
+        loop,  # type: ignore[arg-type]
+        train_loop_config=loop_config,
         torch_config=TorchConfig(timeout_s=_SECONDS_AT_AN_EXCHANGE),
         scaling_config=ScalingConfig(
             num_workers=workers,  # type: ignore[arg-type]
-            use_gpu=use_gpu,
-            resources_per_worker=None if use_gpu else {"CPU": settings.num_threads},
+            use_gpu=num_threads is None,
+            resources_per_worker=None if num_threads is None else {"CPU": num_threads},
         ),
         run_config=RunConfig(
             # A name of its own: Ray Train goes on silently with whatever has the same.
             name=f"attempt-{uuid.uuid4().hex[:12]}",
             storage_path=str(run / RAY),
             # Nodes that were taken away are counted apart, and without end.
-            failure_config=FailureConfig(max_failures=config.max_failures),
+            failure_config=FailureConfig(max_failures=max_failures),
         ),
     )
     try:
-        stopped = _fit(trainer)
-    except TrainingFailedError as error:
-        raise _failed(run, _last_line(error), config) from error
+        return _fit(trainer)
     finally:
         shutil.rmtree(run / RAY, ignore_errors=True)
-    if stopped:
-        raise FactoryError(stopped)
 
 
 def _fit(trainer: "TorchTrainer") -> str | None:
@@ -116,6 +157,7 @@ def _warn_of_cpus(cluster: Cluster, config: TrainConfig, *, use_gpu: bool) -> No
         )
 
 
-def _last_line(error: Exception) -> str:
+def last_line(error: Exception) -> str:
+    """Return the last line of an error that says something: the cause, of what Ray Train raises."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__

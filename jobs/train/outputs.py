@@ -18,6 +18,7 @@ from jobs.train.run_folder import warn_in
 from jobs.train.samples import SAMPLES, Reference, picture_name, read_references, write_samples
 from jobs.train.settings import LoopSettings
 from jobs.train.steps import Taken, Training, voxel_weight
+from jobs.train.told import card_of, preprocessing_of
 from models.checkpoint import save_checkpoint
 from models.schedule import NoiseSchedule
 from models.unet3d import UNet3D
@@ -93,6 +94,7 @@ class Outputs:
             kind=config.loss,
             prediction=config.model.prediction,
             weight=lambda condition: voxel_weight(condition, config.lung_weight),
+            labels=config.labels,
             autocast=config.precision == "bfloat16",
             device=self._device,
         )
@@ -119,10 +121,7 @@ class Outputs:
             folder,
             averaged,
             schedule=self._schedule,
-            preprocessing={
-                "hu_window": list(settings.config.hu_window),
-                "ingest": settings.ingest,
-            },
+            preprocessing=card_of(settings.config, settings.ingest),
             training={**settings.notes, "step": self._training.step},
         )
 
@@ -149,12 +148,11 @@ class Outputs:
             )
         picture = self._run / SAMPLES / picture_name(step)
         picture.parent.mkdir(exist_ok=True)
-        window = HuWindow(*config.hu_window)
         write_samples(
             self._training.ema.module,
             self._schedule,
             self._references,
-            window,
+            preprocessing_of(config, settings.ingest),
             picture,
             seed=config.seed,
         )

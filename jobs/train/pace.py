@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch.nn import functional as F
 
+from factory.layouts import LABELS
 from jobs.train.config import TrainConfig
 from jobs.train.examples import Example
 from jobs.train.steps import start_training, take_step
@@ -101,7 +102,7 @@ def _timed(config: TrainConfig, device: torch.device, num_slots: int) -> float:
 
 def _example(config: TrainConfig) -> Example:
     shape = (1, 1, *3 * (config.model.grid,))
-    labels = torch.rand(1, config.model.in_channels - 1, *shape[2:]) < 0.2
+    labels = torch.rand(1, len(LABELS), *shape[2:]) < 0.2
     return Example(
         x_start=torch.rand(shape) * 2 - 1,
         condition=torch.where(labels, 1.0, -1.0),

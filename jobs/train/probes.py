@@ -1,13 +1,15 @@
 """The validation loss: fixed cases, diffusion steps and noise, seen by the averaged model."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
 
+from factory.layouts import LABELS
 from jobs.train.examples import Example
+from jobs.train.told import told
 from models.ddpm import LossKind, eps_loss
 from models.schedule import NoiseSchedule, Prediction
 
@@ -43,6 +45,7 @@ def probe_loss(
     kind: str,
     prediction: str = "eps",
     weight: Callable[[Tensor], Tensor | None],
+    labels: Sequence[str] = tuple(LABELS),
     autocast: bool,
     device: torch.device,
 ) -> float:
@@ -55,6 +58,7 @@ def probe_loss(
         kind: Loss, `l1` or `l2`.
         prediction: What the loss is of, `eps` or `v`.
         weight: (1, 2, D, H, W) condition -> (1, 1, D, H, W) weight of each voxel, or None.
+        labels: Those that the network is told of.
         autocast: Whether the network computes in bfloat16.
         device: Of the network.
 
@@ -69,7 +73,7 @@ def probe_loss(
                 denoiser,
                 schedule,
                 probe.x_start.to(device),
-                condition,
+                told(condition, labels),
                 probe.t.to(device),
                 probe.noise.to(device),
                 kind=cast("LossKind", kind),

@@ -110,17 +110,21 @@ def check_checkpoint(checkpoint: Checkpoint, asked: Mapping[str, Any]) -> None:
         )
 
 
-def set_aside(run: Path) -> Path | None:
+def set_aside(run: Path, file: str = RUN_FILE) -> Path | None:
     """Move a run out of the way, as RUN.old-1 or the next free number; return where it is now.
+
+    Args:
+        run: Folder of the run.
+        file: In it, what tells that it is one.
 
     Raises:
         StoreError: A process trains into it, or it is no run.
     """
     if not run.is_dir() or not any(run.iterdir()):
         return None
-    if not (run / RUN_FILE).exists():
+    if not (run / file).exists():
         raise StoreError(
-            f"--fresh {run}: found a folder without {RUN_FILE}, which no training made; expected an "
+            f"--fresh {run}: found a folder without {file}, which no training made; expected an "
             "earlier run, to set it aside. Choose another --out."
         )
     names = (run.with_name(f"{run.name}.old-{number}") for number in itertools.count(1))

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from factory.axes import spacing_zyx
-from factory.intensity import HuWindow
 from factory.layouts import NODULE
 from factory.pictures import ComparisonRow, comparison_figure
 from factory.preprocessing import Preprocessing
@@ -67,7 +66,7 @@ def write_samples(
     denoiser: nn.Module,
     schedule: NoiseSchedule,
     references: Sequence[Reference],
-    window: HuWindow,
+    preprocessing: Preprocessing,
     path: Path | str,
     *,
     seed: int,
@@ -82,7 +81,7 @@ def write_samples(
         denoiser: The averaged network.
         schedule: The schedule it is trained with.
         references: What to draw after; at least one.
-        window: HU window of the model.
+        preprocessing: Of the model.
         path: PNG to write, whole or not at all.
         seed: Of the run.
 
@@ -91,7 +90,6 @@ def write_samples(
         ValueError: The network drew NaN.
     """
     path = Path(path)
-    preprocessing = Preprocessing(hu_window=(window.low_hu, window.high_hu))
     with evaluating(denoiser):
         rows = [
             _row(denoiser, schedule, reference, preprocessing, seed=seed + place)
@@ -126,6 +124,7 @@ def _row(
         draw_noise=draw_noise,
         sampler="dpmpp_2m",
         num_steps=min(NUM_STEPS, schedule.num_steps),
+        known_mask=torch.from_numpy(given.kept)[None].to(device) if preprocessing.drawn else None,
     )
     return ComparisonRow(
         title=f"{title}, seed {seed}",

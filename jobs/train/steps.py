@@ -5,17 +5,17 @@ examples of my slots -> loss on epsilon -> DDP mean -> finite? -> clip -> Adam -
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
+from jobs.train.accumulate import leave_mean_gradient
 from jobs.train.config import TrainConfig
 from jobs.train.examples import Example
 from jobs.train.learning_rate import learning_rate_at
+from jobs.train.told import told
 from models.ddpm import LossKind, eps_loss
 from models.ema import Ema
 from models.schedule import NoiseSchedule, Prediction
@@ -190,14 +190,14 @@ def _backward(
 ) -> Tensor:
     """Leave the mean gradient of the whole batch; return this worker's share of the loss."""
     device = next(training.model.parameters()).device
-    total = torch.zeros((), device=device)
-    for slot, example in enumerate(batch, start=1):
-        with _sync(training.parallel, last=slot == len(batch)):
-            loss = _loss(training.parallel, config, schedule, example, device)
-            # DDP averages over workers; with this factor the average is the batch's mean.
-            (loss * world / config.batch_size).backward()  # type: ignore[no-untyped-call]
-        total += loss.detach() / config.batch_size
-    return total
+    return leave_mean_gradient(
+        training.parallel,
+        batch,
+        lambda example: _loss(training.parallel, config, schedule, example, device),
+        batch_size=config.batch_size,
+        world=world,
+        device=device,
+    )
 
 
 def _loss(
@@ -220,20 +220,13 @@ def _loss(
             network,
             schedule,
             x_start,
-            condition,
+            told(condition, config.labels),
             t,
             noise,
             kind=cast("LossKind", config.loss),
             weight=weight,
             prediction=cast("Prediction", config.model.prediction),
         )
-
-
-def _sync(parallel: nn.Module, *, last: bool) -> AbstractContextManager[None]:
-    """Exchange gradients with the last slot only."""
-    if isinstance(parallel, DistributedDataParallel) and not last:
-        return parallel.no_sync()
-    return nullcontext()
 
 
 def _gradients(model: nn.Module) -> Iterator[Tensor]:

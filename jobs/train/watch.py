@@ -20,11 +20,11 @@ _SECONDS_OF_PACE = 600.0
 
 
 @contextmanager
-def watch(metrics: Path, steps: int) -> Iterator[None]:
+def watch(metrics: Path, steps: int, title: str = "train") -> Iterator[None]:
     """Show the progress of a run of `steps` steps while the block runs."""
-    say(f"train: logging to {metrics}")
+    say(f"{title}: logging to {metrics}")
     ended = threading.Event()
-    with progress("train", steps) as tracker:
+    with progress(title, steps) as tracker:
         view = _View(metrics, steps, tracker)
         warnings = _Warnings(metrics.with_name(WARNINGS))
         thread = threading.Thread(target=_poll, args=(view, warnings, ended), daemon=True)

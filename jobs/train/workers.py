@@ -31,8 +31,13 @@ def most_of(workers: NumWorkers) -> int:
     return workers if isinstance(workers, int) else workers[1]
 
 
-def check_volumes(asked: NumWorkers | None, batch_size: int) -> None:
+def check_volumes(asked: NumWorkers | None, batch_size: int, table: str = "train") -> None:
     """Refuse more workers than there are volumes a step, over all workers together.
+
+    Args:
+        asked: As `parse_num_workers` returns it.
+        batch_size: Volumes a step.
+        table: Of the recipe, where `batch_size` is set.
 
     Raises:
         UsageError: A worker would have none.
@@ -40,7 +45,7 @@ def check_volumes(asked: NumWorkers | None, batch_size: int) -> None:
     if asked is not None and most_of(asked) > batch_size:
         raise UsageError(
             f"{_flag(asked)}: the recipe's batch_size is {batch_size}, over all workers "
-            "together; expected a volume for each worker at every step. Raise [train] batch_size."
+            f"together; expected a volume for each worker at every step. Raise [{table}] batch_size."
         )
 
 

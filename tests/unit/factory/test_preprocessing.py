@@ -128,6 +128,23 @@ def test_a_checkpoint_says_how_its_model_is_fed(model):
     assert Preprocessing.from_json(json.loads(json.dumps(model.as_json()))) == model
 
 
+def test_a_model_may_draw_lungs_that_it_is_told_nothing_of(ct, layout):
+    model = replace(OURS, labels=("nodule",), drawn=BOTH, orientation="SLP")
+    assert Preprocessing.from_json(json.loads(json.dumps(model.as_json()))) == model
+    given = model.feed(ct, layout)
+    assert given.condition.shape[0] == 1
+    np.testing.assert_array_equal(given.drawn, layout != 0)
+    assert given.labels_drawn == BOTH
+    # Turned like what the model sees: there the mask is needed.
+    np.testing.assert_array_equal(given.kept[0], to_orientation(layout == 0, "SLP"))
+    assert given.kept.shape == given.x_known.shape
+
+
+def test_a_model_that_draws_what_it_is_told_of_says_no_more_than_it_did():
+    assert "drawn" not in OURS.as_json()
+    assert OURS.labels_drawn == BOTH
+
+
 def test_published_weights_want_whole_scans_of_their_grid():
     assert published(("nodule",), 128).as_json() == {
         "scaling": "slices",
@@ -152,7 +169,7 @@ def test_a_checkpoint_of_an_earlier_release_means_what_it_meant(ct, layout):
     [
         (
             {"gamma": 2},
-            r"found key 'gamma'; expected scaling, hu_window, orientation, labels, ingest",
+            r"found key 'gamma'; expected scaling, hu_window, orientation, labels, drawn, ingest",
         ),
         ({"scaling": "histogram"}, r"scaling: found 'histogram'; expected window or slices"),
         ({"hu_window": None}, r"hu_window: found None; expected \(low, high\) in HU"),
@@ -167,6 +184,11 @@ def test_a_checkpoint_of_an_earlier_release_means_what_it_meant(ct, layout):
         ({"orientation": 5}, r"orientation: found 5; expected three directions"),
         ({"labels": ["nodule", "lung"]}, r"labels: found \('nodule', 'lung'\); expected .*or "),
         ({"labels": "lung"}, r"labels: found 'lung'; expected \('lung', 'nodule'\) or"),
+        (
+            {"drawn": ["lung"]},
+            r"drawn: found \('lung',\); expected \(\) or \('lung', 'nodule'\) or",
+        ),
+        ({"drawn": 1}, r"drawn: found 1; expected \(\) or"),
         ({"ingest": [1]}, r"ingest: found \(1,\); expected a table of \[ingest\] settings"),
     ],
 )

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -74,10 +75,17 @@ def test_every_option_and_argument_has_help() -> None:
     assert bare == []
 
 
+def all_commands(commands: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield each verb, and each that stands below one."""
+    for name, command in commands.items():
+        yield f"{before}{name}", command
+        yield from all_commands(getattr(command, "commands", {}), f"{before}{name} ")
+
+
 def surface() -> str:
     """One line a verb, one a flag: what scripts of users rely on."""
     lines = []
-    for verb, command in VERBS.items():
+    for verb, command in all_commands(VERBS):
         lines.append(f"{verb}\n")
         for param in command.params:
             name = " ".join(param.opts) if param.param_type_name == "option" else param.name

@@ -7,6 +7,7 @@ import pytest
 from factory.ingest.prepare import IngestConfig
 from jobs.generate import config as module
 from jobs.generate.config import GenerateConfig
+from jobs.generate.synthesizers.choose import _MAKERS
 from jobs.recipe import load_recipe
 from jobs.train.config import TrainConfig
 from models.aas import BLENDS, Blend, Variant
@@ -16,6 +17,7 @@ from models.solvers import Sampler, Variance
 
 def test_every_choice_of_the_samplers_can_be_asked_for_and_no_other() -> None:
     known = {
+        "synthesizer": tuple(_MAKERS),
         "sampler": Sampler.__args__,
         "variant": Variant.__args__,
         "blend": ("auto", *Blend.__args__),

@@ -10,7 +10,7 @@ from sampler_bench import (
     MakeBench,
 )
 
-from jobs.generate import volume_sampler
+from jobs.generate.synthesizers import lung_ddpm
 
 
 def test_a_rejected_volume_is_drawn_again_with_another_seed_and_all_of_it_is_told(
@@ -69,7 +69,7 @@ def test_a_volume_that_is_no_number_is_drawn_again_or_given_up_but_never_written
     make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch, redraws: int, committed: bool
 ) -> None:
     bench = make_bench(config=replace(CONFIG, max_redraws=redraws))
-    drawn = volume_sampler.aas_sample
+    drawn = lung_ddpm.aas_sample
     left = [1]
 
     def once_not_finite(*given: Any, **options: Any) -> Any:
@@ -79,7 +79,7 @@ def test_a_volume_that_is_no_number_is_drawn_again_or_given_up_but_never_written
             x_0[:] = float("nan")
         return x_0
 
-    monkeypatch.setattr(volume_sampler, "aas_sample", once_not_finite)
+    monkeypatch.setattr(lung_ddpm, "aas_sample", once_not_finite)
     row = bench.draw("c0")
     assert row["committed"] is committed
     if committed:

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from factory.errors import UsageError
-from factory.intensity import HuWindow
 from factory.layouts import BACKGROUND
 from factory.pictures import ComparisonRow
+from factory.preprocessing import Preprocessing
 from jobs.cases import CaseStore
 from jobs.train import samples
 from jobs.train.samples import picture_name, read_references, write_samples
@@ -18,7 +18,7 @@ from jobs.train.settings import StoredCase
 from models.checkpoint import Checkpoint, load_checkpoint
 
 # Narrower than the phantoms are: what is not drawn must not have gone through it.
-WINDOW = HuWindow(-1000.0, 0.0)
+FED = Preprocessing(hu_window=(-1000.0, 0.0))
 
 
 @pytest.fixture(autouse=True)
@@ -59,7 +59,7 @@ def test_lungs_are_drawn_and_the_rest_is_the_references(
 ) -> None:
     references = read_references(store.url, [], cases, 2)
     path = tmp_path / "samples" / picture_name(1000)
-    write_samples(checkpoint.denoiser, checkpoint.schedule, references, WINDOW, path, seed=5)
+    write_samples(checkpoint.denoiser, checkpoint.schedule, references, FED, path, seed=5)
 
     assert [row.title for row in drawn] == ["c0, trained on, seed 5", "c1, trained on, seed 6"]
     for row, (_, volume) in zip(drawn, references, strict=True):
@@ -83,7 +83,7 @@ def test_each_row_has_a_noise_of_its_own_and_the_same_at_every_step_of_the_run(
     for name, references in (("a", [reference, reference]), ("b", [reference])):
         torch.rand(3)
         path = tmp_path / f"{name}.png"
-        write_samples(checkpoint.denoiser, checkpoint.schedule, references, WINDOW, path, seed=0)
+        write_samples(checkpoint.denoiser, checkpoint.schedule, references, FED, path, seed=0)
     first, second, again = (row.synthetic_hu for row in drawn)
     np.testing.assert_array_equal(first, again)
     assert (first != second).any()
@@ -99,7 +99,7 @@ def test_a_picture_changes_nothing_of_the_network_nor_of_the_random_numbers(
     weights = {name: weight.clone() for name, weight in network.state_dict().items()}
     state = torch.random.get_rng_state()
     references = read_references(store.url, [], cases, 1)
-    write_samples(network, checkpoint.schedule, references, WINDOW, tmp_path / "a.png", seed=0)
+    write_samples(network, checkpoint.schedule, references, FED, tmp_path / "a.png", seed=0)
 
     assert torch.equal(torch.random.get_rng_state(), state)
     assert torch.is_grad_enabled()
@@ -125,7 +125,5 @@ def test_held_out_cases_come_first_and_of_each_kind_those_with_nodules(
 
 def test_a_picture_of_nothing_is_refused(checkpoint: Checkpoint, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"found 0 volumes to compare"):
-        write_samples(
-            checkpoint.denoiser, checkpoint.schedule, [], WINDOW, tmp_path / "a.png", seed=0
-        )
+        write_samples(checkpoint.denoiser, checkpoint.schedule, [], FED, tmp_path / "a.png", seed=0)
     assert not list(tmp_path.iterdir())

@@ -269,9 +269,9 @@ def test_volumes_can_be_drawn_again_and_one_that_differs_is_a_problem(
     assert same.exit_code == 0
     assert same.stderr.count("the same voxels, in the same environment") == 2
 
-    from jobs.generate import volume_sampler
+    from jobs.generate.synthesizers import lung_ddpm
 
-    monkeypatch.setattr(volume_sampler, "_noise", lambda seed: torch.zeros)
+    monkeypatch.setattr(lung_ddpm, "noise_of", lambda seed: torch.zeros)
     other = CliRunner().invoke(app, ["verify", str(lake), "--regenerate", "1"])
     assert other.exit_code == 1
     assert "drawn again in the same environment it has other voxels" in other.stderr
