@@ -9,6 +9,8 @@ from typer.core import TyperGroup
 from factory.errors import FactoryError
 from jobs import import_weights, mix, status, verify
 from jobs.demo import command as demo
+from jobs.doctor import command as doctor
+from jobs.downstream import command as downstream
 from jobs.evaluate import command as evaluate
 from jobs.generate import command as generate
 from jobs.ingest import command as ingest
@@ -90,5 +92,7 @@ app.command("mix")(mix.command)
 app.command("status")(status.command)
 app.command("verify")(verify.command)
 app.command("evaluate")(evaluate.command)
+app.add_typer(downstream.app, name="downstream")
 app.command("demo")(demo.command)
+app.command("doctor")(doctor.command)
 app.command("import-weights")(import_weights.command)

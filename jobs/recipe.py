@@ -16,7 +16,7 @@ from factory.errors import RecipeError
 DEFAULT_RECIPE = "demo"
 """That of the model that ships: what it draws from needs no training, and a laptop is enough."""
 
-TABLES = ("ingest", "layouts", "train", "generate", "demo")
+TABLES = ("ingest", "layouts", "train", "generate", "downstream", "demo")
 """The verbs that a recipe can speak of."""
 
 BASE = "base"

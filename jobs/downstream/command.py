@@ -1,0 +1,104 @@
+"""`factory downstream`, and `factory downstream sweep`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jobs import options
+from jobs.downstream.sweep import command as sweep
+
+app = typer.Typer(rich_markup_mode=None, invoke_without_command=True)
+"""A group: without `sweep` it is one run."""
+
+
+@app.callback()
+def command(
+    context: typer.Context,
+    manifest: Annotated[
+        options.Place | None,
+        typer.Option(
+            metavar="FILE|LAKE", help="Manifest of `factory mix`, or a lake or case store. [lake]"
+        ),
+    ] = None,
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Folder to make, or to go on with.")
+    ] = Path("downstream"),
+    recipe: options.Recipe = None,
+    network: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Network of monai.networks.nets. [the recipe's]"),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Optimizer steps. [the recipe's]")
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Of weights, order and augmentation.")
+    ] = 0,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            metavar="K",
+            min=2,
+            help="Folds of the real patients that test in turn. [the manifest's split]",
+        ),
+    ] = None,
+    keep_predictions: Annotated[
+        bool,
+        typer.Option("--keep-predictions", help="Write predicted nodules of test cases as NIfTI."),
+    ] = False,
+    num_workers: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|MIN-MAX",
+            help="Ray Train workers; with 1-4, as many as there is room for. [one a GPU, or one]",
+        ),
+    ] = None,
+    device: options.DeviceOption = options.Device.auto,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Start anew; an earlier DIR becomes DIR.old-1.")
+    ] = False,
+    ray_address: options.RayAddress = None,
+) -> None:
+    """Train a nodule segmentation network on a mix, and test it on real cases.
+
+    Real and synthetic volumes of the training split train; real ones of the
+    test split, or of the validation split where there is none, test. No volume
+    trains whose patient tests. Run again, a finished run is kept and a stopped
+    one begins anew. `sweep` does it for several mixes and seeds.
+
+    \b
+    Example:
+        factory downstream --manifest mix.parquet --out downstream
+    """
+    if context.invoked_subcommand:
+        return
+    from jobs.console import give, say
+    from jobs.downstream.config import DownstreamConfig
+    from jobs.downstream.job import downstream
+    from jobs.recipe import load_recipe
+    from jobs.train.workers import parse_num_workers
+    from jobs.workspace import path_of, place_of
+
+    table = load_recipe(options.recipe_name(recipe))
+    config = table.table("downstream", DownstreamConfig, network=network, steps=steps)
+    result = downstream(
+        place_of("lake", manifest),
+        path_of("out", out),
+        config,
+        seed=seed,
+        num_folds=folds or 1,
+        num_workers=parse_num_workers(num_workers),
+        device=device.value,
+        keep_predictions=keep_predictions,
+        fresh=fresh,
+        ray_address=ray_address,
+    )
+    say(
+        f"{result.told()}. Next: factory downstream sweep --manifest {manifest or 'lake'} "
+        "--ratios 0,0.25,0.5,1.0 --extra"
+    )
+    give(result.path)
+
+
+app.command("sweep")(sweep.command)

@@ -1,0 +1,124 @@
+"""The paper's Fig. 5: what synthetic volumes bring, and what more real ones would.
+
+figure-5a.png, .svg     Dice and sensitivity against the synthetic volumes that are added to all real ones
+figure-5b.png, .svg     the same against the part of the real volumes, without a synthetic one
+"""
+
+import math
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from factory.segmentation.summary import Summary
+from jobs.downstream.figures import MixFigures
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+FIGURE_5A, FIGURE_5B = "figure-5a", "figure-5b"
+
+_LEAST_POINTS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class _Panel:
+    name: str
+    title: str
+    colour: str
+    """They differ to the colour-blind, and markers in grey too."""
+    marker: str
+    is_difference: bool = False
+
+    def summary(self, mix: MixFigures) -> Summary | None:
+        return mix.difference(self.name) if self.is_difference else mix.summary(self.name)
+
+
+_PANELS = (
+    _Panel("dice", "Dice", "#0072b2", "o"),
+    _Panel("sensitivity", "sensitivity", "#d55e00", "^"),
+    _Panel("dice", "Dice, difference from R, test by test", "#009e73", "s", is_difference=True),
+)
+
+
+def draw_curves(mixes: Sequence[MixFigures], folder: Path) -> list[Path]:
+    """Draw those of the two figures that have two mixes or more; return their PNGs.
+
+    Bars and bands are 95 % intervals over patients; small points are the seeds. Mixes share their
+    patients, so that bands of Dice overlap also where it surely differs: the third panel tells.
+
+    Args:
+        mixes: Of `figures_of`.
+        folder: Of the pictures; made.
+    """
+    whole = [mix for mix in mixes if math.isclose(mix.real_part, 1.0)]
+    bare = [mix for mix in mixes if not mix.extra and not math.isnan(mix.real_part)]
+    drawn = []
+    if len(whole) >= _LEAST_POINTS:
+        points = {100.0 * mix.extra: mix for mix in whole}
+        title = "synthetic volumes added, per cent of the real ones"
+        drawn.append(_draw(points, title, folder / FIGURE_5A))
+    if len(bare) >= _LEAST_POINTS:
+        points = {100.0 * mix.real_part: mix for mix in bare}
+        title = "real volumes, per cent of all; none synthetic"
+        drawn.append(_draw(points, title, folder / FIGURE_5B))
+    return drawn
+
+
+def _draw(points: Mapping[float, MixFigures], title: str, path: Path) -> Path:
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    # Names of an SVG's parts are random unless salted.
+    with rc_context({"svg.hashsalt": path.name}):
+        figure = Figure(figsize=(12.0, 3.8), layout="constrained")
+        FigureCanvasAgg(figure)
+        for axes, panel in zip(figure.subplots(1, len(_PANELS)), _PANELS, strict=True):
+            found = {place: panel.summary(points[place]) for place in sorted(points)}
+            _draw_panel(axes, panel, {place: one for place, one in found.items() if one})
+            axes.set_xticks(list(found), [f"{place:.3g}" for place in found])
+            axes.set_xlabel(title, fontsize=8)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _save(figure, path)
+    return path.with_name(f"{path.name}.png")
+
+
+def _draw_panel(axes: "Axes", panel: _Panel, found: Mapping[float, Summary]) -> None:
+    axes.set_ylabel(panel.title)
+    axes.grid(alpha=0.3, linewidth=0.5)
+    if panel.is_difference:
+        axes.axhline(0.0, color="#444444", linewidth=0.8, linestyle="--", label="R")
+    if not found:
+        axes.set_title("no test case has a nodule", fontsize=8)
+        return
+    places, values = list(found), [one.value for one in found.values()]
+    lows, highs = (
+        [getattr(one.over_patients, end) for one in found.values()] for end in ("low", "high")
+    )
+    axes.plot(places, values, color=panel.colour, marker=panel.marker, label="mean")
+    axes.vlines(places, lows, highs, color=panel.colour, linewidth=1.2, label="95 % over patients")
+    axes.fill_between(places, lows, highs, color=panel.colour, alpha=0.15, linewidth=0)
+    seeds = [(place, one) for place in places for one in found[place].of_seeds]
+    axes.scatter(
+        [place for place, _ in seeds],
+        [one for _, one in seeds],
+        s=9,
+        color="#444444",
+        zorder=3,
+        label="a seed",
+    )
+    counted = next(iter(found.values()))
+    told = f"{counted.n} test cases with a nodule, {counted.num_patients} patients"
+    axes.set_title(told, fontsize=8)
+    axes.legend(fontsize=7)
+
+
+def _save(figure: "Figure", path: Path) -> None:
+    """Write PNG and SVG, each whole or not at all."""
+    for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
+        aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+        figure.savefig(aside, format=kind, dpi=130, metadata=metadata)
+        aside.replace(path.with_name(f"{path.name}.{kind}"))

@@ -1,0 +1,216 @@
+"""One run: a network is trained on a mix, and tested on real cases.
+
+rows --read, checked--> examples --take_step--> network --renew_norms--> Segmenter --> score of each test case
+"""
+
+import json
+import re
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from factory.axes import spacing_zyx
+from factory.digests import digest_json
+from factory.errors import CaseError, FactoryError
+from factory.intensity import HuWindow
+from factory.nodules.layout_file import write_nifti
+from factory.segmentation.score import CaseScore, score_case
+from jobs.downstream.config import NOT_IDENTITY, DownstreamConfig
+from jobs.downstream.examples import Example, Examples, Volumes
+from jobs.downstream.networks import call_of, try_network
+from jobs.downstream.plan import Row, RunSpec
+from jobs.downstream.results import write_run
+from jobs.downstream.segmenter import MODEL, Segmenter
+from jobs.downstream.sides import Sides, sound_sides
+from jobs.downstream.training import Training, renew_norms, start_training, take_step
+from jobs.downstream.workers import ALONE, Workers
+from jobs.train.feed import Feed
+from jobs.train.run_folder import METRICS, WARNINGS, warn_in
+
+PREDICTIONS = "predictions"
+"""In a run's folder: the predicted nodules of each test case, where they are kept."""
+
+_NORM_VOLUMES = 64
+"""Of the mix, those that batch norm's statistics are taken of."""
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
+_POINTS = 1000
+"""Of the loss that a result keeps; `metrics.jsonl` has each step."""
+
+
+def fit_and_test(spec: RunSpec, *, device: str, workers: Workers = ALONE) -> None:
+    """Train and test one run, and write its folder; `result.json` comes last.
+
+    One process does all of it; of several, which must all call this, the first writes. Everything
+    follows from the spec: the same one gives the same numbers, on a CPU bit for bit with as many
+    threads.
+
+    Args:
+        spec: What trains, what tests, and how.
+        device: `cpu` or `cuda`, of this process.
+        workers: Who trains together.
+
+    Raises:
+        FactoryError: The manifest has changed, too few volumes can be read, the network does not
+            take them, or the loss was not finite.
+    """
+    run, begin = Path(spec.out), time.monotonic()
+    tell = _start(run) if workers.rank == 0 else _silent
+    config, where = spec.config, torch.device(device)
+    call = call_of(config)
+    volumes = Volumes(spec.manifest, config.num_cached)
+    sides = sound_sides(spec, volumes, workers, tell)
+    training = start_training(call, config, spec.seed, where)
+    try_network(training.network, sides.train[0]["shape"])
+    training.parallel = workers.prepare(training.network)
+    examples = Examples(volumes, sides.train, config, spec.seed)
+    losses = _train(spec, training, examples, workers, where)
+    if workers.rank:
+        return
+    num_norms = min(_NORM_VOLUMES, len(sides.train))
+    renew_norms(training.network, (examples.plain(number) for number in range(num_norms)))
+    segmenter = Segmenter(training.network, call, HuWindow(*config.hu_window), config.precision)
+    tell(f"testing on {len(sides.test)} real cases")
+    scores = [_test(spec, segmenter, volumes, row) for row in sides.test]
+    segmenter.save(run / MODEL)
+    write_run(
+        run,
+        scores,
+        **_record(spec, sides, training, losses),
+        seconds=time.monotonic() - begin,
+    )
+
+
+def identity_of(config: DownstreamConfig) -> dict[str, Any]:
+    """Return the settings that figures depend on, as plain JSON."""
+    plain: dict[str, Any] = json.loads(json.dumps(asdict(config)))
+    return {key: value for key, value in plain.items() if key not in NOT_IDENTITY}
+
+
+def _start(run: Path) -> Callable[[str], None]:
+    """Make the folder of a run that begins, or begins anew; return what tells the driver."""
+    run.mkdir(parents=True, exist_ok=True)
+    for left in (METRICS, WARNINGS):
+        (run / left).unlink(missing_ok=True)
+    return lambda text: warn_in(run, text)
+
+
+def _silent(text: str) -> None:
+    """Tell nothing: the first worker does."""
+
+
+def _train(
+    spec: RunSpec,
+    training: Training,
+    examples: Examples,
+    workers: Workers,
+    device: torch.device,
+) -> list[float]:
+    """Take all steps; return the loss of each."""
+    config, losses = spec.config, list[float]()
+    feed = Feed(
+        examples,
+        range(workers.rank, config.batch_size, workers.world),
+        start=0,
+        stop=config.steps,
+        num_loaders=config.num_loaders,
+        pin=device.type == "cuda",
+    )
+    with ExitStack() as stack:
+        stack.enter_context(feed)
+        lines = None
+        if workers.rank == 0:
+            # Line-buffered: each line is one write.
+            path = Path(spec.out, METRICS)
+            lines = stack.enter_context(path.open("w", encoding="utf-8", buffering=1))
+        while training.step < config.steps:
+            begin = time.monotonic()
+            try:
+                losses.append(take_step(training, config, _next(feed, workers), workers))
+            except FloatingPointError as error:
+                raise _diverged(spec, examples, training.step, error) from error
+            if lines:
+                seconds = round(time.monotonic() - begin, 4)
+                line = {"step": training.step, "loss": losses[-1], "seconds": seconds}
+                lines.write(json.dumps(line) + "\n")
+    return losses
+
+
+def _next(feed: Feed[Example], workers: Workers) -> list[Example]:
+    try:
+        return feed.next()
+    except FactoryError as error:
+        if workers.world == 1:
+            raise
+        # No error that all workers have alike: the others wait for this one, and have to be ended.
+        raise RuntimeError(str(error)) from error
+
+
+def _diverged(spec: RunSpec, examples: Examples, step: int, error: Exception) -> FactoryError:
+    rows = [examples.row(step, slot) for slot in range(spec.config.batch_size)]
+    return FactoryError(
+        f"run {spec.out}: training stopped at step {step + 1}: {error}. The cases of its batch: "
+        f"{', '.join(row['case_id'] for row in rows)}. Lower [downstream] learning_rate, set max_grad_norm, "
+        "or look at those cases, and run it again."
+    )
+
+
+def _test(spec: RunSpec, segmenter: Segmenter, volumes: Volumes, row: Row) -> CaseScore:
+    volume = volumes.read(row)
+    try:
+        predicted = segmenter(volume.ct)
+    except ValueError as error:
+        raise CaseError(row["case_id"], f"cannot be tested: {error}.") from error
+    if spec.keep_predictions:
+        path = Path(spec.out, PREDICTIONS, f"{_file_name(row['case_id'])}.nii.gz")
+        write_nifti(path, predicted.astype("uint8"), volume.affine)
+    return score_case(
+        predicted,
+        volume.layout,
+        spacing_zyx(volume.affine),
+        case_id=row["case_id"],
+        patient_id=row["patient_id"],
+    )
+
+
+def _file_name(case_id: str) -> str:
+    """Return a case's name where it is a file's, else digits that stand for it."""
+    return case_id if _PLAIN_NAME.fullmatch(case_id) else digest_json(case_id)
+
+
+def _record(spec: RunSpec, sides: Sides, training: Training, losses: list[float]) -> dict[str, Any]:
+    """Return what `result.json` says of a run."""
+    num_real = sum(row["kind"] == "real" for row in sides.train)
+    asked = {
+        "config": identity_of(spec.config),
+        "seed": spec.seed,
+        "fold": spec.fold,
+        "num_folds": spec.num_folds,
+        "manifest": spec.manifest_digest,
+        "train": [[row["image_sha256"], row["layout_sha256"]] for row in sides.train],
+        "test": [[row["image_sha256"], row["layout_sha256"]] for row in sides.test],
+    }
+    return {
+        "config": asked["config"],
+        "digest": digest_json(asked),
+        "seed": spec.seed,
+        "fold": spec.fold,
+        "manifest": spec.manifest,
+        "label": spec.label,
+        "mix": {"num_real": num_real, "num_synthetic": len(sides.train) - num_real},
+        "network": spec.config.network,
+        "num_parameters": sum(one.numel() for one in training.network.parameters()),
+        "steps": training.step,
+        "loss": _thinned(losses),
+    }
+
+
+def _thinned(losses: list[float]) -> list[float]:
+    """Return the means over equal stretches of the steps, as many as a picture shows."""
+    stretch = -(-len(losses) // _POINTS)
+    parts = [losses[first : first + stretch] for first in range(0, len(losses), stretch)]
+    return [sum(part) / len(part) for part in parts]

@@ -1,0 +1,216 @@
+"""A segmentation network trained on a mix, and tested on real cases that it never saw.
+
+manifest --make_plan--> folds --RunSpec each--> Ray Train workers: fit_and_test --> RUN/ --> summary
+
+OUT/downstream.json      what was asked for; a rerun must ask the same
+OUT/result.json ...      the run, where the manifest's own split is taken
+OUT/runs/fold-N/ ...     a run a fold, with --folds
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from factory.errors import StoreError
+from factory.segmentation.summary import Summary, summarise
+from factory.segmentation.trials import ALL
+from factory.storage import Storage
+from jobs.claims import differences
+from jobs.cluster import connect
+from jobs.console import say
+from jobs.downstream.config import DownstreamConfig
+from jobs.downstream.fit import identity_of
+from jobs.downstream.loop import fit_on_workers
+from jobs.downstream.networks import build_network, call_of
+from jobs.downstream.plan import Plan, RunSpec, make_plan, make_spec
+from jobs.downstream.results import RESULT, Run, read_run
+from jobs.train.run_folder import alone, set_aside
+from jobs.train.workers import NumWorkers, check_volumes
+from manifests.read import is_url
+
+CLAIM, RUNS = "downstream.json", "runs"
+
+_TOLD = ("dice", "sensitivity", "specificity")
+
+_OTHERS = ("dataset.json", "run.json", "sweep.json")
+"""In the folders of other verbs."""
+
+
+@dataclass(frozen=True, slots=True)
+class DownstreamResult:
+    """What a training and its test left."""
+
+    path: str
+    """`result.json` of the run; with folds, the folder of them."""
+    runs: Sequence[Run]
+    summaries: Sequence[Summary]
+    """Over all folds."""
+
+    def summary(self, name: str) -> Summary | None:
+        """Return a figure over all test cases; None where no case has it."""
+        found = (one for one in self.summaries if (one.name, one.group) == (name, ALL))
+        return next(found, None)
+
+    def told(self) -> str:
+        """Return the figures in a sentence, with their 95 % intervals."""
+        by_fold = len(self.runs) > 1
+        found = {name: one for name in _TOLD if (one := self.summary(name))}
+        parts = [
+            f"{name} {one.over_folds if by_fold else one.over_patients}"
+            for name, one in found.items()
+        ]
+        num_cases = sum(len(run.cases) for run in self.runs)
+        mixes = ", ".join(dict.fromkeys(run.label for run in self.runs))
+        return f"{mixes}, {num_cases} real test cases: {', '.join(parts) or 'no figure'}"
+
+
+def downstream(
+    manifest: str,
+    out: Path,
+    config: DownstreamConfig,
+    *,
+    seed: int = 0,
+    num_folds: int = 1,
+    num_workers: NumWorkers | None = None,
+    device: str = "auto",
+    keep_predictions: bool = False,
+    fresh: bool = False,
+    ray_address: str | None = None,
+) -> DownstreamResult:
+    """Train and test a segmentation network; run again, it does what is missing.
+
+    A run that was stopped begins anew, for it takes hours and no checkpoint of it is kept; one that
+    is finished stays.
+
+    Args:
+        manifest: Path or URL of a manifest, or of a lake or case store.
+        out: Folder, made or gone on with; all nodes see it.
+        config: How.
+        seed: Of the initial weights, the order of the volumes, augmentation and dropout.
+        num_folds: 1 takes the manifest's own split; more are folds of the real patients.
+        num_workers: Ray Train workers, or the fewest and the most; None takes one a GPU, or one.
+        device: `auto`, `cpu` or `cuda`.
+        keep_predictions: Write the predicted nodules of each test case as NIfTI.
+        fresh: Start anew; what is there is set aside.
+        ray_address: Cluster to join; None starts one.
+
+    Raises:
+        FactoryError: It was asked for differently before, there is too little to train or to test
+            on, or a run failed.
+        ManifestError: There is no manifest, or it is torn.
+    """
+    place = manifest if is_url(manifest) else os.path.abspath(manifest)
+    out = Path(os.path.abspath(out))
+    _refuse_others(out)
+    check_volumes(num_workers, config.batch_size, "downstream")
+    _check_network(config)
+    plan = make_plan(place, num_folds=num_folds)
+    _tell(plan)
+    asked = {
+        "manifest": plan.digest,
+        "folds": num_folds,
+        "seed": seed,
+        "keep_predictions": keep_predictions,
+        "downstream": identity_of(config),
+    }
+    if fresh and (old := set_aside(out, CLAIM)):
+        say(f"downstream: the earlier run is now {old}; remove it when nothing of it is needed")
+    specs = [
+        make_spec(
+            plan,
+            fold,
+            config,
+            out=str(out / RUNS / f"fold-{fold.number}" if num_folds > 1 else out),
+            seed=seed,
+            keep_predictions=keep_predictions,
+        )
+        for fold in plan.folds
+    ]
+    with alone(out):
+        _claim(out, asked, specs)
+        _finish(specs, num_workers, device, ray_address)
+    runs = [read_run(Path(spec.out)) for spec in specs]
+    path = out if num_folds > 1 else out / RESULT
+    return DownstreamResult(str(path), runs, summarise([run.trial for run in runs]))
+
+
+def _finish(
+    specs: Sequence[RunSpec], num_workers: NumWorkers | None, device: str, ray_address: str | None
+) -> None:
+    """Do the runs that are not there, one after the other."""
+    todo = [spec for spec in specs if not _is_finished(spec)]
+    if len(todo) < len(specs):
+        say(f"resuming: {len(specs) - len(todo)} of {len(specs)} runs are finished")
+    if not todo:
+        return
+    with connect(ray_address) as cluster:
+        for spec in todo:
+            of_fold = f", fold {spec.fold + 1} of {spec.num_folds}" if spec.num_folds > 1 else ""
+            say(f"downstream: {spec.label} train, {len(spec.test_ids)} real cases test{of_fold}")
+            fit_on_workers(cluster, spec, num_workers, device)
+
+
+def _check_network(config: DownstreamConfig) -> None:
+    """Refuse a network that no worker could make, before any is started."""
+    with torch.random.fork_rng():
+        build_network(call_of(config))
+
+
+def _tell(plan: Plan) -> None:
+    for name, why in plan.left_out.items():
+        say(f"left out: {name}: {why}")
+    for rule, count in plan.barred.items():
+        say(f"left out: {count} synthetic volumes {rule}")
+    if len(plan.folds) > 1 and any(fold.synthetic for fold in plan.folds):
+        say(
+            "warning: each fold tests scans that the model of the synthetic volumes may have been trained on; "
+            "the manifest's own split, without --folds, tests on none of them"
+        )
+
+
+def _refuse_others(out: Path) -> None:
+    if found := [name for name in _OTHERS if (out / name).exists()]:
+        raise StoreError(
+            f"--out {out}: found {found[0]}, of another verb; expected a run of this one, or a new folder. "
+            "Choose another --out."
+        )
+
+
+def _claim(out: Path, asked: dict[str, Any], specs: Sequence[RunSpec]) -> None:
+    """Make the folder this run's, or refuse with the difference; one without a result is free.
+
+    Raises:
+        StoreError: It has results that were asked for differently.
+    """
+    file = out / CLAIM
+    if file.exists() and any(out.glob(f"{RUNS}/*/{RESULT}")) | (out / RESULT).exists():
+        if changed := differences(_read(file), asked):
+            raise StoreError(
+                f"run {out}: asked for differently before ({'; '.join(changed)}); expected the same recipe, "
+                "manifest, seed and folds. Choose another --out, go back to those of the run, or start anew "
+                "with --fresh."
+            )
+        return
+    Storage(out).write_json(CLAIM, asked)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        found = str(error)
+    if not isinstance(found, dict):
+        raise StoreError(
+            f"run {file.parent}: found a {CLAIM} that is no JSON object ({str(found)[:100]}); expected what a "
+            "run wrote. Choose another --out, or start anew with --fresh."
+        )
+    return found
+
+
+def _is_finished(spec: RunSpec) -> bool:
+    return Path(spec.out, RESULT).is_file()

@@ -1,0 +1,224 @@
+"""A network of MONAI by its name, fed with volumes of any grid.
+
+(B, 1, D, H, W) --pad with air--> what its strides divide --network--> logits --crop--> (B, 2, D, H, W)
+"""
+
+import difflib
+import inspect
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from factory.axes import Triple
+from factory.errors import UsageError
+from jobs.downstream.config import DownstreamConfig
+from jobs.evaluate.extractors import INSTALL
+
+NUM_CLASSES = 2
+"""Background, and nodule."""
+
+_KNOWN = {"spatial_dims": 3, "in_channels": 1, "out_channels": NUM_CLASSES}
+"""Arguments that follow from the task, where a network has them."""
+
+_PAPER = {"AttentionUnet": {"channels": (16, 32, 64, 128, 256), "strides": (2, 2, 2, 2)}}
+"""What a network is called with where nothing else is said."""
+
+_DIVISOR_WITHOUT_STRIDES = 32
+_AIR = -1.0
+"""The lower end of the window, in its units."""
+_REASON_LENGTH = 200
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkCall:
+    """A network, and how it is called."""
+
+    name: str
+    """As `monai.networks.nets` calls it."""
+    arguments: Mapping[str, Any]
+    divisors: tuple[int, int, int]
+    """What divides (z, y, x) of a volume that the network takes."""
+
+
+class PaddedNetwork(nn.Module):
+    """A network that takes volumes of any grid.
+
+    Args:
+        network: Takes (B, 1, D, H, W) and gives (B, 2, D, H, W), where `divisors` divide the grid.
+        divisors: Of (z, y, x).
+        name: For messages.
+    """
+
+    def __init__(self, network: nn.Module, divisors: Sequence[int], name: str) -> None:
+        super().__init__()
+        self.network = network
+        self.name = name
+        self._divisors = tuple(divisors)
+
+    def forward(self, units: Tensor) -> Tensor:
+        """Return the logits of background and nodule.
+
+        Args:
+            units: (B, 1, D, H, W) CTs, in window units.
+
+        Returns:
+            (B, 2, D, H, W).
+
+        Raises:
+            UsageError: The network gives something else.
+        """
+        grid = units.shape[2:]
+        before, after = _padding(grid, self._divisors)
+        # F.pad begins with the last axis.
+        ends = [end for pair in zip(before, after, strict=True) for end in reversed(pair)][::-1]
+        padded = F.pad(units, ends, value=_AIR)
+        logits = self.network(padded)
+        expected = (units.shape[0], NUM_CLASSES, *padded.shape[2:])
+        if not isinstance(logits, Tensor) or tuple(logits.shape) != expected:
+            found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+            raise UsageError(
+                f"[downstream] network {self.name}: found {found} out of {tuple(padded.shape)}; expected "
+                f"{expected}, background and nodule for each voxel. Choose a network for segmentation, "
+                "and turn deep supervision off."
+            )
+        z, y, x = (slice(first, first + num) for first, num in zip(before, grid, strict=True))
+        return logits[:, :, z, y, x]
+
+
+def call_of(config: DownstreamConfig) -> NetworkCall:
+    """Return how the network of a recipe is called.
+
+    Raises:
+        UsageError: MONAI is not installed or has no such network, or its arguments are others.
+    """
+    parameters = inspect.signature(_class_of(config.network)).parameters
+    known = {name: value for name, value in _KNOWN.items() if name in parameters}
+    arguments = {**known, **_PAPER.get(config.network, {}), **config.network_args}
+    _check_arguments(config.network, parameters, arguments)
+    return NetworkCall(config.network, arguments, _divisors(config, arguments))
+
+
+def build_network(call: NetworkCall) -> PaddedNetwork:
+    """Return a network with fresh weights, drawn from torch's generator.
+
+    Raises:
+        UsageError: MONAI is not installed, or its network does not take the arguments.
+    """
+    try:
+        network = _class_of(call.name)(**call.arguments)
+    except Exception as error:
+        # What a network raises for arguments that it cannot mean is its own affair.
+        raise UsageError(
+            f"[downstream.network_args]: {call.name} does not take {_shown(call.arguments)}: {_reason(error)}; "
+            f"expected what MONAI's {call.name} takes. Correct them."
+        ) from error
+    return PaddedNetwork(network, call.divisors, call.name)
+
+
+def try_network(network: PaddedNetwork, shape: Triple | Sequence[int]) -> None:
+    """Feed a network with air of a grid, to fail before hours are spent.
+
+    Args:
+        network: On the device to train on.
+        shape: (z, y, x) voxels.
+
+    Raises:
+        UsageError: It does not take the grid, or gives something else than two logits a voxel.
+    """
+    device = next(network.parameters()).device
+    air = torch.full((1, 1, *(int(num) for num in shape)), _AIR, device=device)
+    network.train()
+    try:
+        with torch.no_grad(), torch.random.fork_rng():
+            network(air)
+    except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
+        raise UsageError(
+            f"[downstream] network {network.name}: found that it fails on a volume of {tuple(shape)} voxels "
+            f"({_reason(error)}); expected it to take one. Set divisible_by, or what its arguments say of "
+            "the grid, or choose another network."
+        ) from error
+
+
+def _class_of(name: str) -> type[nn.Module]:
+    try:
+        from monai.networks import nets
+    except ImportError as error:
+        raise UsageError(
+            f"[downstream] network {name}: found no MONAI, whose network it is; expected it. {INSTALL}."
+        ) from error
+    known = {key: one for key, one in vars(nets).items() if _is_network(one)}
+    if name not in known:
+        like = difflib.get_close_matches(name, known, cutoff=0.4) or [
+            "AttentionUnet",
+            "UNet",
+            "SegResNet",
+        ]
+        raise UsageError(
+            f"[downstream] network {name}: MONAI has none of this name; expected one of monai.networks.nets, "
+            f"as {', '.join(like)}. Correct the name."
+        )
+    found: type[nn.Module] = known[name]
+    return found
+
+
+def _is_network(value: Any) -> bool:
+    return isinstance(value, type) and issubclass(value, nn.Module)
+
+
+def _check_arguments(
+    name: str, parameters: Mapping[str, inspect.Parameter], arguments: Mapping[str, Any]
+) -> None:
+    kinds = [one.kind for one in parameters.values()]
+    named = [key for key, one in parameters.items() if one.kind not in _UNNAMED]
+    unknown = sorted(set(arguments) - set(named))
+    if unknown and inspect.Parameter.VAR_KEYWORD not in kinds:
+        raise UsageError(
+            f"[downstream.network_args] {unknown[0]}: {name} has no such argument; expected some of "
+            f"{', '.join(named)}. Correct the name or remove the line."
+        )
+    needed = [key for key in named if parameters[key].default is inspect.Parameter.empty]
+    if missing := [key for key in needed if key not in arguments]:
+        raise UsageError(
+            f"[downstream.network_args]: found no {missing[0]}; expected it, for {name} needs "
+            f"{', '.join(needed)}. Set it."
+        )
+
+
+_UNNAMED = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+
+
+def _divisors(config: DownstreamConfig, arguments: Mapping[str, Any]) -> tuple[int, int, int]:
+    if config.divisible_by:
+        return (config.divisible_by,) * 3
+    strides = arguments.get("strides")
+    if not isinstance(strides, list | tuple) or not strides:
+        return (_DIVISOR_WITHOUT_STRIDES,) * 3
+    each = [one if isinstance(one, list | tuple) else (one,) * 3 for one in strides]
+    if not all(len(one) == 3 and all(type(n) is int and n > 0 for n in one) for one in each):
+        raise UsageError(
+            f"[downstream.network_args] strides: found {strides!r}; expected whole numbers, or three of "
+            "them, for each level. Correct them."
+        )
+    z, y, x = (math.prod(axis) for axis in zip(*each, strict=True))
+    return (z, y, x)
+
+
+def _padding(grid: Sequence[int], divisors: Sequence[int]) -> tuple[list[int], list[int]]:
+    """Return the voxels to add before and after each axis."""
+    # Twice: a norm over the one voxel that would be left at the bottom has nothing to go by.
+    wanted = [max(2, -(-num // by)) * by for num, by in zip(grid, divisors, strict=True)]
+    missing = [to - num for to, num in zip(wanted, grid, strict=True)]
+    return [num // 2 for num in missing], [num - num // 2 for num in missing]
+
+
+def _shown(arguments: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} = {value!r}" for name, value in arguments.items())[:_REASON_LENGTH]
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:_REASON_LENGTH]

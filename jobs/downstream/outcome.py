@@ -1,0 +1,38 @@
+"""What finished runs come to: figures, table and curves, in one folder.
+
+runs --> figures.parquet, tables/table3.md, figure-5a.*, figure-5b.*
+"""
+
+import os
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+
+from jobs.downstream.curves import draw_curves
+from jobs.downstream.figures import FIGURES, figures_of, write_figures
+from jobs.downstream.results import Run
+from jobs.downstream.tables import table3
+
+TABLE = "tables/table3.md"
+
+
+def write_outcome(runs: Sequence[Run], out: Path, notes: Sequence[str] = ()) -> Path:
+    """Write all that runs come to; return the path of the table. The same runs give the same bytes.
+
+    Args:
+        runs: Finished ones, of one manifest and one configuration, in any order.
+        out: Folder; made. What it has from before is replaced.
+        notes: Sentences for the table, on what is missing say.
+
+    Raises:
+        StoreError: Two runs are of one mix, seed and fold.
+    """
+    mixes = figures_of(runs)
+    write_figures(mixes, out / FIGURES)
+    draw_curves(mixes, out)
+    table = out / TABLE
+    table.parent.mkdir(parents=True, exist_ok=True)
+    aside = table.with_name(f".{table.name}.{uuid.uuid4().hex}")
+    aside.write_text(table3(mixes, notes), encoding="utf-8")
+    os.replace(aside, table)
+    return table

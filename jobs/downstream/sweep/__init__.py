@@ -1,0 +1,1 @@
+"""One training for each mix, seed and fold: what more data is worth."""

@@ -1,0 +1,86 @@
+"""`factory downstream sweep`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jobs import options
+
+
+def command(
+    manifest: Annotated[
+        options.Place | None,
+        typer.Option(
+            metavar="LAKE|FILE",
+            help="Lake, or manifest of `factory mix`, with as many synthetic volumes as the largest mix. [lake]",
+        ),
+    ] = None,
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Sweep to make, go on with, or extend.")
+    ] = Path("sweep"),
+    ratios: Annotated[
+        str | None,
+        typer.Option(metavar="F,F,...", help="Synthetic shares of the mixed sets, as 0,0.25,0.5."),
+    ] = None,
+    extra: Annotated[
+        bool, typer.Option("--extra", help="Ratios are synthetic volumes per real one.")
+    ] = False,
+    real_fraction: Annotated[
+        str | None,
+        typer.Option(metavar="F,F,...", help="Parts of the real training cases, each alone."),
+    ] = None,
+    seeds: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Runs of each mix, from seed 0 on.")
+    ] = 3,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            metavar="K",
+            min=2,
+            help="Folds of the patients that test in turn. [the manifest's split]",
+        ),
+    ] = None,
+    recipe: options.Recipe = None,
+    device: options.DeviceOption = options.Device.auto,
+    ray_address: options.RayAddress = None,
+) -> None:
+    """Train a segmentation network on several mixes, and draw what they are worth.
+
+    Each mix with each seed in each fold is a run of its own, a Ray task of one
+    GPU or one CPU. All real cases alone are always among the mixes: gains are
+    measured from them. Run again, no finished run is repeated; more ratios and
+    more seeds extend a sweep. A run that fails is told, kept in failed.parquet
+    and tried again by the same command; the rest goes on.
+
+    \b
+    Example:
+        factory downstream sweep --manifest lake --ratios 0,0.25,0.5,0.75,1.0 --extra --out sweep
+    """
+    from jobs.console import give, say
+    from jobs.downstream.config import DownstreamConfig
+    from jobs.downstream.sweep.job import sweep
+    from jobs.downstream.sweep.mixes import parse_mixes
+    from jobs.downstream.tables import headline
+    from jobs.recipe import load_recipe
+    from jobs.workspace import path_of, place_of
+
+    mixes = parse_mixes(ratios, real_fraction, extra=extra)
+    config = load_recipe(options.recipe_name(recipe)).table("downstream", DownstreamConfig)
+    result = sweep(
+        place_of("lake", manifest),
+        path_of("out", out),
+        config,
+        mixes,
+        num_seeds=seeds,
+        num_folds=folds or 1,
+        device=device.value,
+        ray_address=ray_address,
+    )
+    for mix in result.mixes:
+        say(f"{mix.title} ({mix.label}): {headline(mix)}")
+    failed = f", {result.num_failed} failed: see failed.parquet" if result.num_failed else ""
+    say(f"{result.num_runs} runs finished{failed}. Differences from R: {result.table}")
+    give(result.table)
+    if result.num_failed:
+        raise typer.Exit(1)

@@ -1,0 +1,135 @@
+"""The folder of a sweep: whose it is, and which of its runs are finished.
+
+SWEEP/sweep.json                          what all runs share; a rerun must ask the same
+SWEEP/runs/<mix>-s<seed>-f<fold>/         a finished run: it appears whole, or not at all
+SWEEP/runs/.unfinished/<process>/         what a process works on
+SWEEP/failed.parquet                      runs that could not be finished, and why
+"""
+
+import fcntl
+import json
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from factory.errors import StoreError
+from factory.storage import Storage
+from jobs.claims import differences
+from jobs.downstream.config import DownstreamConfig
+from jobs.downstream.fit import identity_of
+from jobs.downstream.plan import Plan
+from jobs.downstream.results import RESULT
+
+SWEEP_FILE, RUNS, FAILED = "sweep.json", "runs", "failed.parquet"
+FORMAT = 1
+
+_UNFINISHED, _LOCK = ".unfinished", ".lock"
+
+
+def asked_of(plan: Plan, config: DownstreamConfig) -> dict[str, Any]:
+    """Return what all runs of a sweep share, as plain JSON: mixes and seeds may be added later."""
+    return {
+        "format": FORMAT,
+        "manifest": plan.digest,
+        "folds": len(plan.folds),
+        "downstream": identity_of(config),
+    }
+
+
+def claim(sweep: Path, asked: Mapping[str, Any]) -> None:
+    """Make the folder this sweep's, or refuse with the difference.
+
+    Raises:
+        StoreError: It has somebody's own files, or runs that were asked for differently.
+    """
+    file = sweep / SWEEP_FILE
+    if not file.exists():
+        _check_empty(sweep)
+        # Of two sweeps that begin at once one makes it, and the other compares.
+        Storage(sweep).create_json(SWEEP_FILE, asked)
+    if changed := differences(_read(file), asked):
+        raise StoreError(
+            f"sweep {sweep}: asked for differently before ({'; '.join(changed)}); expected the same "
+            "manifest, settings and folds: more mixes and seeds may be added, and nothing else. Choose "
+            "another --out, or go back to what the sweep has."
+        )
+
+
+def is_finished(run: Path) -> bool:
+    """Tell whether a run is there."""
+    return (run / RESULT).is_file()
+
+
+def finished(sweep: Path) -> list[Path]:
+    """Return the finished runs, by name."""
+    return sorted(run for run in (sweep / RUNS).glob("[!.]*") if is_finished(run))
+
+
+@contextmanager
+def working(sweep: Path) -> Iterator[Path]:
+    """Make a folder for what this process works on, and remove it in the end.
+
+    What killed processes left is removed too, where nobody else works on the sweep.
+    """
+    above = sweep / RUNS / _UNFINISHED
+    above.mkdir(parents=True, exist_ok=True)
+    own = above / uuid.uuid4().hex[:12]
+    with (sweep / _LOCK).open("w") as lock:
+        # A file system without locks keeps what was left: it is only in the way of nobody.
+        with suppress(OSError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for left in list(above.iterdir()):
+                _remove(left)
+        with suppress(OSError):
+            fcntl.flock(lock, fcntl.LOCK_SH)
+        own.mkdir()
+        try:
+            yield own
+        finally:
+            _remove(own)
+
+
+def publish(aside: Path, run: Path) -> None:
+    """Put a finished run in its place; where another process was first, its run stays."""
+    if run.exists() and not is_finished(run):
+        shutil.rmtree(run)
+    try:
+        aside.rename(run)
+    except OSError:
+        if not is_finished(run):
+            raise
+        shutil.rmtree(aside)
+
+
+def _remove(folder: Path) -> None:
+    # By another name first: a worker that has outlived its driver then finds nothing, and cannot put
+    # what is half removed in a run's place.
+    with suppress(OSError):
+        shutil.rmtree(folder.rename(folder.with_name(uuid.uuid4().hex)), ignore_errors=True)
+
+
+def _check_empty(sweep: Path) -> None:
+    found = (
+        sorted(one.name for one in sweep.iterdir() if one.name[0] != ".") if sweep.exists() else []
+    )
+    if found and not (sweep / SWEEP_FILE).exists():
+        raise StoreError(
+            f"--out {sweep}: found {len(found)} files or folders that are no sweep's, as {found[0]}; expected "
+            "a sweep, an empty folder or none. Choose another --out."
+        )
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        found = str(error)
+    if not isinstance(found, dict):
+        raise StoreError(
+            f"sweep {file.parent}: found a {SWEEP_FILE} that is no JSON object ({str(found)[:100]}); expected "
+            "what a sweep wrote. Choose another --out."
+        )
+    return found

@@ -1,0 +1,289 @@
+"""A sweep: one run for each mix, seed and fold, and what they show together.
+
+manifest --make_plan--> folds x mixes x seeds --a Ray task each: run_once--> SWEEP/runs/
+SWEEP/runs/ --finished ones, write_outcome--> figures.parquet, tables/table3.md, figure-5a and 5b
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from factory.errors import FactoryError
+from jobs.cluster import connect
+from jobs.console import progress, say
+from jobs.downstream.config import DownstreamConfig
+from jobs.downstream.figures import MixFigures, figures_of
+from jobs.downstream.networks import build_network, call_of
+from jobs.downstream.outcome import write_outcome
+from jobs.downstream.plan import Plan, RunSpec, make_plan, make_spec
+from jobs.downstream.results import Run, read_run
+from jobs.downstream.sweep.folder import (
+    FAILED,
+    RUNS,
+    asked_of,
+    claim,
+    finished,
+    is_finished,
+    working,
+)
+from jobs.downstream.sweep.mixes import Mix, distinct, volumes_of
+from jobs.downstream.sweep.needs import Needs, bytes_of_the_largest_node, needs_of
+from jobs.downstream.sweep.task import MAX_ATTEMPTS, Failure, ended_too_often, run_once
+from jobs.train.run_folder import WARNINGS
+from manifests.read import is_url, read_table
+from manifests.write import write_table
+
+_OF_NOTE = ("left out:", "warning:")
+"""How lines of a run's log begin that are more than how far it is."""
+
+_TEXT = pa.string()
+
+FAILED_SCHEMA = pa.schema(
+    [
+        *(pa.field(name, _TEXT, nullable=False) for name in ("run", "mix")),
+        *(pa.field(name, pa.int64(), nullable=False) for name in ("seed", "fold")),
+        *(
+            pa.field(name, _TEXT, nullable=False)
+            for name in ("error_class", "message", "traceback_tail")
+        ),
+    ]
+)
+"""One row a run that is not finished, with what ended it last."""
+
+
+@dataclass(frozen=True, slots=True)
+class SweepResult:
+    """What a sweep left in its folder."""
+
+    table: str
+    """Path of tables/table3.md."""
+    num_runs: int
+    """Finished ones that the folder has, asked for now or before."""
+    num_failed: int
+    """Of those that were asked for."""
+    mixes: Sequence[MixFigures]
+    """Of all finished runs."""
+
+
+def sweep(
+    manifest: str,
+    out: Path,
+    config: DownstreamConfig,
+    mixes: Sequence[Mix],
+    *,
+    num_seeds: int = 3,
+    num_folds: int = 1,
+    device: str = "auto",
+    ray_address: str | None = None,
+) -> SweepResult:
+    """Train and test each mix with each seed in each fold; run again, it does what is missing.
+
+    Args:
+        manifest: Path or URL of a manifest, or of a lake.
+        out: Folder of the sweep, made, gone on with, or extended; all nodes see it.
+        config: How each run goes.
+        mixes: Of `parse_mixes`.
+        num_seeds: Runs of each mix, from seed 0 on.
+        num_folds: As in `make_plan`.
+        device: `auto`, `cpu` or `cuda`.
+        ray_address: Cluster to join; None starts one.
+
+    Raises:
+        FactoryError: The manifest has too few volumes, the folder is another sweep's, or no run
+            could be finished.
+        ManifestError: There is no manifest, or it is torn.
+    """
+    # Wrong arguments would end each run alike: here they do before the first one.
+    build_network(call_of(config))
+    place = manifest if is_url(manifest) else os.path.abspath(manifest)
+    out = Path(os.path.abspath(out))
+    plan = make_plan(place, num_folds=num_folds)
+    specs = specs_of(plan, out, config, _told(mixes, plan), num_seeds)
+    claim(out, asked_of(plan, config))
+    # Before hours are spent: torn ones would be found in the end.
+    _read_all(out)
+    todo = [spec for spec in specs if not is_finished(Path(spec.out))]
+    if len(todo) < len(specs):
+        say(f"resuming: {len(specs) - len(todo)} of {len(specs)} runs are finished")
+    failures = _run(todo, out, plan, config, device, ray_address) if todo else {}
+    notes = _keep_failures(out, specs, failures)
+    runs = _read_all(out)
+    if not runs:
+        first = next(iter(failures.values()))
+        raise FactoryError(
+            f"sweep {out}: all {len(failures)} runs failed, the first as: {first.message} Mend it and run the "
+            "same command again."
+        )
+    table = write_outcome(runs, out, notes)
+    return SweepResult(str(table), len(runs), len(failures), figures_of(runs))
+
+
+def specs_of(
+    plan: Plan, out: Path, config: DownstreamConfig, mixes: Sequence[Mix], num_seeds: int
+) -> list[RunSpec]:
+    """Return all runs, each seed's together: a sweep that is stopped has whole curves of some.
+
+    Raises:
+        UsageError: A mix needs more synthetic volumes than a fold has.
+    """
+    train = {(mix, fold.number): volumes_of(mix, fold) for fold in plan.folds for mix in mixes}
+    return [
+        make_spec(
+            plan,
+            fold,
+            config,
+            out=str(out / RUNS / f"{mix.label}-s{seed}-f{fold.number}"),
+            seed=seed,
+            label=mix.label,
+            train=train[mix, fold.number],
+        )
+        for seed in range(num_seeds)
+        for fold in plan.folds
+        for mix in mixes
+    ]
+
+
+def _told(mixes: Sequence[Mix], plan: Plan) -> list[Mix]:
+    """Tell people what will not train; return the mixes that differ."""
+    for name, why in plan.left_out.items():
+        say(f"left out: {name}: {why}")
+    for rule, count in plan.barred.items():
+        say(f"left out: {count} synthetic volumes {rule}")
+    chosen, repeated = distinct(mixes, plan)
+    for label, other in repeated.items():
+        say(f"warning: {label} was left out: of so few volumes it is the same mix as {other}")
+    if len(plan.folds) > 1 and any(mix.kind != "real" for mix in chosen):
+        say(
+            "warning: each fold tests scans that the model of the synthetic volumes may have been trained on; "
+            "the manifest's own split, without --folds, tests on none of them"
+        )
+    return chosen
+
+
+def _run(
+    todo: Sequence[RunSpec],
+    out: Path,
+    plan: Plan,
+    config: DownstreamConfig,
+    device: str,
+    ray_address: str | None,
+) -> dict[str, Failure]:
+    """Bring every run to an end; return those that failed, by name."""
+    failures: dict[str, Failure] = {}
+    told: set[str] = set()
+    with working(out) as aside, connect(ray_address) as cluster:
+        use_gpu = cluster.use_gpu(device)
+        needs = needs_of(cluster, plan, config, use_gpu=use_gpu, limit=bytes_of_the_largest_node())
+        _tell_of_needs(needs)
+        with progress("downstream sweep", len(todo)) as tracker:
+            for done, (spec, failure) in enumerate(_ended(todo, aside, needs), start=1):
+                if failure:
+                    failures[Path(spec.out).name] = failure
+                    say(f"failed: {failure.message}")
+                _tell_of_warnings(Path(spec.out), told)
+                tracker.update(done, f"{len(failures)} failed" if failures else "")
+    return failures
+
+
+def _ended(
+    todo: Sequence[RunSpec], aside: Path, needs: Needs
+) -> Iterator[tuple[RunSpec, Failure | None]]:
+    """Run tasks on the cluster; yields each run as it ends."""
+    import ray
+    from ray.exceptions import OutOfMemoryError, RayError, WorkerCrashedError
+
+    # Ray's types count the arguments of what they know, and miscount those with defaults.
+    run: Callable[..., Failure | None] = run_once
+    task = ray.remote(
+        num_cpus=needs.num_cpus,
+        num_gpus=needs.num_gpus,
+        memory=needs.memory,
+        max_retries=MAX_ATTEMPTS - 1,
+    )(run)
+    device, num_threads = ("cuda", None) if needs.num_gpus else ("cpu", needs.num_cpus)
+    running: dict[Any, RunSpec] = {
+        task.remote(spec, str(aside), device, num_threads): spec for spec in todo
+    }
+    while running:
+        (done, *_), _ = ray.wait(list(running))
+        spec = running.pop(done)
+        try:
+            yield spec, ray.get(done)
+        except (OutOfMemoryError, WorkerCrashedError):
+            yield spec, ended_too_often(Path(spec.out).name)
+        except RayError as error:
+            yield spec, _lost(Path(spec.out).name, error)
+
+
+def _lost(name: str, error: Exception) -> Failure:
+    """Return what to say of a run whose task Ray could not bring to its end."""
+    reason = " ".join(str(error).split())[-300:]
+    return Failure(
+        error_class=type(error).__name__,
+        message=f"run {name}: its task ended outside the run ({type(error).__name__}: {reason}); expected a node "
+        "that has this package and sees the folder. Mend it and run again.",
+    )
+
+
+def _tell_of_needs(needs: Needs) -> None:
+    on = "a GPU, " if needs.num_gpus else ""
+    say(
+        f"downstream sweep: a run takes {on}{needs.num_cpus} CPU and about {needs.memory / 2**30:.1f} GiB of "
+        "memory"
+    )
+    if needs.is_clamped:
+        say(
+            "warning: no node has the memory that a run of the default network takes; runs may be ended for "
+            "it. Join a larger cluster with --ray-address, lower [downstream] num_cached, or ingest on a "
+            "smaller grid."
+        )
+
+
+def _tell_of_warnings(run: Path, told: set[str]) -> None:
+    """Say what a run had to warn of, and no other before it."""
+    file = run / WARNINGS
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    for line in lines:
+        if line.startswith(_OF_NOTE) and line not in told:
+            told.add(line)
+            say(line)
+
+
+def _keep_failures(out: Path, specs: Sequence[RunSpec], failures: dict[str, Failure]) -> list[str]:
+    """Write `failed.parquet` anew, of runs that failed, now or when they were last asked for.
+
+    Returns:
+        What a table says of each.
+    """
+    asked = {Path(spec.out).name: spec for spec in specs}
+    file = out / FAILED
+    earlier = read_table(file, FAILED_SCHEMA).to_pylist() if file.exists() else []
+    rows = [
+        row
+        for row in earlier
+        if row["run"] not in asked and not is_finished(out / RUNS / row["run"])
+    ]
+    for name, failure in failures.items():
+        spec = asked[name]
+        rows.append(
+            {
+                "run": name,
+                "mix": spec.label,
+                "seed": spec.seed,
+                "fold": spec.fold,
+                "error_class": failure.error_class,
+                "message": failure.message,
+                "traceback_tail": failure.traceback_tail,
+            }
+        )
+    rows.sort(key=lambda row: str(row["run"]))
+    write_table(pa.Table.from_pylist(rows, schema=FAILED_SCHEMA), file)
+    return [f"Missing: {row['message']}" for row in rows]
+
+
+def _read_all(out: Path) -> list[Run]:
+    return [read_run(run) for run in finished(out)]

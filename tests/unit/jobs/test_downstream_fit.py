@@ -1,0 +1,211 @@
+"""One run: it learns, tells what it left out, and a spec has one result."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from downstream_sets import AFFINE, CONFIG, SIZE, make_set, row_of, scan, spec_of, write_rows
+
+from factory.augment import AugmentConfig
+from factory.axes import zyx_from_ijk
+from factory.errors import FactoryError, ModelError, UsageError
+from factory.layouts import NODULE
+from factory.segmentation.score import score_case
+from jobs.downstream.examples import Examples, Volumes
+from jobs.downstream.fit import fit_and_test
+from jobs.downstream.plan import resolve
+from jobs.downstream.results import Run, read_run
+from jobs.downstream.segmenter import load_segmenter
+
+
+@pytest.fixture(scope="module")
+def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six scans that train, three that test, and two drawn ones."""
+    return make_set(tmp_path_factory.mktemp("set") / "lake", 6, 3, synthetic=2)
+
+
+def fit(lake: Path, out: Path, **changes: Any) -> Run:
+    config = replace(CONFIG, **changes.pop("config", {}))
+    fit_and_test(spec_of(lake, out, config, **changes), device="cpu")
+    return read_run(out)
+
+
+def mean_dice(run: Run) -> float:
+    return float(np.mean([case.dice for case in run.cases]))
+
+
+def test_a_run_learns_to_find_nodules_that_it_never_saw(lake: Path, tmp_path: Path) -> None:
+    barely = fit(lake, tmp_path / "barely", config={"steps": 1, "learning_rate": 1e-6})
+    trained = fit(lake, tmp_path / "trained", config={"steps": 60})
+    assert mean_dice(barely) < 0.15
+    assert mean_dice(trained) > 0.5
+    assert trained.loss[-1] < 0.7 * trained.loss[0]
+    assert [case.case_id for case in trained.cases] == ["t0", "t1", "t2"]
+    assert trained.mix == {"num_real": 6, "num_synthetic": 2}
+
+
+def test_a_spec_has_one_result_and_another_seed_another(lake: Path, tmp_path: Path) -> None:
+    augment = AugmentConfig(rotation_deg=10.0, flip_left_right=True)
+    config = {"steps": 3, "augment": augment, "num_loaders": 2}
+    first = fit(lake, tmp_path / "a", config=config)
+    again = fit(lake, tmp_path / "b", config=config | {"num_loaders": 0, "num_cached": 1})
+    other = fit(lake, tmp_path / "c", config=config, seed=1)
+    assert (again.cases, again.loss, again.digest) == (first.cases, first.loss, first.digest)
+    assert other.loss[0] != first.loss[0]
+    assert other.digest != first.digest
+
+
+def test_runs_of_one_seed_start_from_the_same_weights_whatever_they_train_on(
+    lake: Path, tmp_path: Path
+) -> None:
+    # A step of 1e-12 leaves the weights as they were drawn.
+    still = {"steps": 1, "learning_rate": 1e-12, "weight_decay": 0.0}
+    states = []
+    for name, count in (("two", 2), ("six", 6)):
+        spec = spec_of(lake, tmp_path / name, replace(CONFIG, **still))
+        fit_and_test(replace(spec, train_ids=spec.train_ids[:count]), device="cpu")
+        network = load_segmenter(tmp_path / name / "model.pt").network
+        states.append(dict(network.named_parameters()))
+    assert all(torch.allclose(one, states[1][name], atol=1e-9) for name, one in states[0].items())
+
+
+def test_every_volume_of_a_mix_trains_before_any_trains_again(lake: Path) -> None:
+    spec = spec_of(lake, Path("run"))
+    rows, _ = resolve(spec)
+    examples = Examples(Volumes(spec.manifest, 8), rows, replace(CONFIG, batch_size=4), seed=3)
+    shown = [examples.row(step, slot)["image_uri"] for step in range(2) for slot in range(4)]
+    assert sorted(shown) == sorted(spec.train_ids)
+
+
+def test_an_example_is_the_volume_in_window_units_and_its_nodules(lake: Path) -> None:
+    spec = spec_of(lake, Path("run"))
+    rows, _ = resolve(spec)
+    volumes = Volumes(spec.manifest, 8)
+    example = Examples(volumes, rows[:1], CONFIG, seed=0).example(0, 0)
+    volume = volumes.read(rows[0])
+    units = (volume.ct.astype(np.float64) + 1024.0) / 812.0 - 1.0
+    assert np.abs(example.units[0, 0].numpy() - np.clip(units, -1, 1)).max() < 1e-6
+    assert np.array_equal(example.nodule[0, 0].numpy() == 1, volume.layout == NODULE)
+
+
+def test_the_kept_network_predicts_what_was_scored_and_predictions_lie_on_the_scan(
+    lake: Path, tmp_path: Path
+) -> None:
+    run = fit(lake, tmp_path / "run", config={"steps": 20}, keep_predictions=True)
+    segmenter = load_segmenter(tmp_path / "run" / "model.pt")
+    for number, case in enumerate(run.cases):
+        volume = scan(1000 + number)
+        predicted = segmenter(volume.ct)
+        told = score_case(
+            predicted,
+            volume.layout,
+            (2.5, 2.0, 2.0),
+            case_id=case.case_id,
+            patient_id=case.patient_id,
+        )
+        assert told == case
+        image = nib.load(tmp_path / "run" / "predictions" / f"{case.case_id}.nii.gz")
+        assert np.array_equal(zyx_from_ijk(np.asarray(image.dataobj)) == 1, predicted)
+        assert np.allclose(image.affine, AFFINE)
+    assert any(case.predicted_ml for case in run.cases)
+
+
+def test_a_case_whose_name_is_a_path_leaves_no_file_elsewhere(tmp_path: Path) -> None:
+    rows = [row_of(tmp_path / "lake", f"c{n}", scan(n)) for n in range(2)]
+    evil = row_of(tmp_path / "lake", "t", scan(9), split="test") | {"case_id": "../../evil"}
+    lake = write_rows(tmp_path / "lake", [*rows, evil])
+    fit(lake, tmp_path / "runs" / "run", keep_predictions=True)
+    assert len(list((tmp_path / "runs" / "run" / "predictions").iterdir())) == 1
+    assert not list(tmp_path.rglob("evil*"))
+
+
+def test_volumes_that_are_broken_are_told_and_the_others_go_on(tmp_path: Path) -> None:
+    folder = tmp_path / "lake"
+    rows = [row_of(folder, f"c{n}", scan(n)) for n in range(4)]
+    rows += [row_of(folder, f"t{n}", scan(50 + n), split="test") for n in range(2)]
+    rows[0]["image_sha256"] = "0" * 64
+    lake = write_rows(folder, rows)
+    (folder / "volumes" / "c1.ome.zarr" / "zarr.json").unlink()
+    (folder / "volumes" / "t0.ome.zarr" / "0" / "c" / "0" / "0" / "0").write_bytes(b"torn")
+    run = fit(lake, tmp_path / "run")
+    told = (tmp_path / "run" / "warnings.log").read_text().splitlines()
+    names = [line.split(": ")[1] for line in told if line.startswith("left out: ")]
+    assert sorted(names) == ["case c0", "case c1", "case t0"]
+    assert any("expected 0000" in line for line in told)
+    assert run.mix["num_real"] == 2
+    assert [case.case_id for case in run.cases] == ["t1"]
+
+
+def test_a_row_that_says_another_grid_than_its_volume_is_left_out(tmp_path: Path) -> None:
+    folder = tmp_path / "lake"
+    rows = [row_of(folder, f"c{n}", scan(n)) for n in range(2)]
+    rows += [row_of(folder, "t", scan(50), split="test")]
+    whole = scan(3)
+    cut = replace(whole, ct=whole.ct[:8], layout=whole.layout[:8])
+    rows += [row_of(folder, "c3", cut, shape=list(SIZE))]
+    run = fit(write_rows(folder, rows), tmp_path / "run")
+    told = (tmp_path / "run" / "warnings.log").read_text()
+    assert (
+        "left out: case c3: found grids ((8, 16, 16), (8, 16, 16)); expected (12, 16, 16)" in told
+    )
+    assert run.mix["num_real"] == 2
+
+
+def test_nothing_left_to_train_on_is_an_error_that_says_what_was_left_out(tmp_path: Path) -> None:
+    folder = tmp_path / "lake"
+    rows = [row_of(folder, "c", scan(0)), row_of(folder, "t", scan(50), split="test")]
+    lake = write_rows(folder, rows)
+    (folder / "volumes" / "c.ome.zarr" / "zarr.json").unlink()
+    with pytest.raises(
+        UsageError, match=r"no usable training volume; left out: case c: .*Mend them"
+    ):
+        fit(lake, tmp_path / "run")
+    assert not (tmp_path / "run" / "result.json").exists()
+
+
+def test_a_mix_without_a_nodule_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "lake"
+    rows = [row_of(folder, f"c{n}", scan(n, nodules=0)) for n in range(2)]
+    rows += [row_of(folder, "t", scan(50), split="test")]
+    with pytest.raises(
+        UsageError, match=r"found no nodule in 2 training volumes; expected some to l"
+    ):
+        fit(write_rows(folder, rows), tmp_path / "run")
+
+
+def test_a_loss_that_is_not_finite_names_the_step_its_cases_and_the_way_out(
+    lake: Path, tmp_path: Path
+) -> None:
+    message = (
+        r"stopped at step \d+: the loss is .* of its batch: c\d, c\d\. Lower \[downstream\] lea"
+    )
+    with pytest.raises(FactoryError, match=message):
+        fit(lake, tmp_path / "run", config={"learning_rate": 1e38, "steps": 9})
+    assert not (tmp_path / "run" / "result.json").exists()
+
+
+def test_a_run_that_begins_anew_drops_the_lines_of_the_one_before(
+    lake: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "run").mkdir()
+    for name in ("metrics.jsonl", "warnings.log"):
+        (tmp_path / "run" / name).write_text("of a run that was stopped\n")
+    run = fit(lake, tmp_path / "run")
+    text = (tmp_path / "run" / "metrics.jsonl").read_text()
+    lines = [json.loads(line) for line in text.splitlines()]
+    assert [(line["step"], line["loss"]) for line in lines] == [(1, run.loss[0]), (2, run.loss[1])]
+    assert "of a run that was stopped" not in (tmp_path / "run" / "warnings.log").read_text()
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"\x80\x02}q\x00."])
+def test_a_file_that_is_no_network_of_ours_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "model.pt").write_bytes(content)
+    with pytest.raises(
+        ModelError, match=r"model\.pt: found .*; expected model\.pt of a `factory do"
+    ):
+        load_segmenter(tmp_path / "model.pt")

@@ -1,0 +1,198 @@
+"""What `factory downstream` does around its runs, without Ray."""
+
+import fcntl
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from downstream_sets import CONFIG, make_set, row_of, scan, write_rows
+from typer.testing import CliRunner
+
+from factory.errors import FactoryError, StoreError, UsageError
+from jobs.cluster import Cluster
+from jobs.downstream import command, job
+from jobs.downstream.fit import fit_and_test
+from jobs.downstream.job import DownstreamResult, downstream
+from jobs.downstream.plan import RunSpec
+
+
+@pytest.fixture(scope="module")
+def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_set(tmp_path_factory.mktemp("set") / "lake", 4, 2, synthetic=1)
+
+
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch) -> list[RunSpec]:
+    """The runs, as they are trained in this process, with no cluster."""
+    started: list[RunSpec] = []
+
+    @contextmanager
+    def connect(address: str | None = None) -> Iterator[Cluster]:
+        yield Cluster(num_cpus=1, num_gpus=0, is_local=True)
+
+    def fit(cluster: Cluster, spec: RunSpec, num_workers: Any, device: str) -> None:
+        started.append(spec)
+        fit_and_test(spec, device="cpu")
+
+    monkeypatch.setattr(job, "connect", connect)
+    monkeypatch.setattr(job, "fit_on_workers", fit)
+    return started
+
+
+def run(lake: Path, out: Path, **given: Any) -> DownstreamResult:
+    config = replace(CONFIG, **given.pop("config", {}))
+    return downstream(str(lake), out, config, **given)
+
+
+def test_a_finished_run_is_kept_and_a_stopped_one_begins_anew(
+    lake: Path, tmp_path: Path, runs: list[RunSpec]
+) -> None:
+    result = run(lake, tmp_path / "out")
+    written = (tmp_path / "out" / "result.json").read_bytes()
+    assert str(run(lake, tmp_path / "out").summaries) == str(result.summaries)
+    assert len(runs) == 1
+    assert (tmp_path / "out" / "result.json").read_bytes() == written
+
+    (tmp_path / "out" / "result.json").unlink()
+    again = run(lake, tmp_path / "out")
+    assert len(runs) == 2
+    assert again.runs[0].cases == result.runs[0].cases
+    assert result.path == str(tmp_path / "out" / "result.json")
+    assert "4R+1S, 2 real test cases: dice 0" in result.told()
+    assert ", specificity 0." in result.told()
+
+
+def test_other_settings_under_a_finished_run_are_refused_with_the_difference(
+    lake: Path, tmp_path: Path, runs: list[RunSpec]
+) -> None:
+    run(lake, tmp_path / "out")
+    for given, difference in (
+        ({"seed": 3}, "seed was 0, is 3"),
+        ({"num_folds": 2}, "folds was 1, is 2"),
+        ({"keep_predictions": True}, "keep_predictions was False, is True"),
+        ({"config": {"steps": 3}}, r"downstream\.steps was 2, is 3"),
+        (
+            {"config": {"network_args": {"channels": [4, 4], "strides": [2]}}},
+            r"channels was \[4, 8",
+        ),
+    ):
+        with pytest.raises(StoreError, match=rf"asked for differently before \(.*{difference}"):
+            run(lake, tmp_path / "out", **given)
+    # How a run goes is not what it is.
+    run(lake, tmp_path / "out", config={"num_loaders": 1, "num_cached": 3})
+    assert len(runs) == 1
+
+
+def test_a_run_that_never_finished_is_anybodys(
+    lake: Path, tmp_path: Path, runs: list[RunSpec]
+) -> None:
+    run(lake, tmp_path / "out")
+    (tmp_path / "out" / "result.json").unlink()
+    assert run(lake, tmp_path / "out", seed=5).runs[0].seed == 5
+
+
+def test_fresh_sets_a_run_aside(lake: Path, tmp_path: Path, runs: list[RunSpec]) -> None:
+    run(lake, tmp_path / "out")
+    assert run(lake, tmp_path / "out", seed=1, fresh=True).runs[0].seed == 1
+    old = json.loads((tmp_path / "out.old-1" / "result.json").read_text())
+    assert old["seed"] == 0
+
+
+def test_each_fold_is_a_run_and_those_that_are_finished_stay(
+    lake: Path, tmp_path: Path, runs: list[RunSpec], capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = run(lake, tmp_path / "out", num_folds=3)
+    (tmp_path / "out" / "runs" / "fold-1" / "result.json").unlink()
+    again = run(lake, tmp_path / "out", num_folds=3)
+    assert [spec.fold for spec in runs] == [0, 1, 2, 1]
+    assert str(again.summaries) == str(result.summaries)
+    tested = [case.case_id for one in result.runs for case in one.cases]
+    assert sorted(tested) == ["c0", "c1", "c2", "c3", "t0", "t1"]
+    told = capsys.readouterr().err
+    assert "warning: each fold tests scans that the model of the synthetic volumes may" in told
+    assert "resuming: 2 of 3 runs are finished" in told
+    assert result.path == str(tmp_path / "out")
+    dice = result.summary("dice")
+    assert dice is not None
+    assert str(dice.over_folds) in result.told()
+
+
+@pytest.mark.parametrize("name", ["run.json", "sweep.json", "dataset.json"])
+def test_a_folder_of_another_verb_is_left_alone(lake: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("{}")
+    with pytest.raises(StoreError, match=rf"found {name}, of another verb; expected a run of this"):
+        run(lake, tmp_path)
+
+
+def test_a_folder_belongs_to_one_process(lake: Path, tmp_path: Path) -> None:
+    with (tmp_path / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(StoreError, match=r"another process trains into it"):
+            run(lake, tmp_path)
+
+
+def test_more_workers_than_volumes_a_step_are_refused(lake: Path, tmp_path: Path) -> None:
+    message = r"--num-workers 3: the recipe's batch_size is 2.* Raise \[downstream\] batch_size"
+    with pytest.raises(UsageError, match=message):
+        run(lake, tmp_path / "out", num_workers=3)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_network_that_cannot_be_made_is_refused_before_anything_starts(
+    lake: Path, tmp_path: Path, runs: list[RunSpec]
+) -> None:
+    with pytest.raises(UsageError, match=r"kernel_size"):
+        run(lake, tmp_path / "out", config={"network_args": {"chanels": [4]}})
+    assert (runs, (tmp_path / "out").exists()) == ([], False)
+
+
+def test_what_is_left_out_of_the_plan_is_told(
+    tmp_path: Path, runs: list[RunSpec], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "lake"
+    rows = [row_of(folder, f"c{n}", scan(n)) for n in range(2)]
+    rows += [row_of(folder, "t", scan(9), split="test")]
+    rows += [row_of(folder, "bare", scan(8), layout_sha256=None, layout_uri=None)]
+    run(write_rows(folder, rows), tmp_path / "out")
+    assert "left out: case bare: it has no layout, which would say" in capsys.readouterr().err
+
+
+def test_a_claim_that_is_torn_is_refused(lake: Path, tmp_path: Path, runs: list[RunSpec]) -> None:
+    run(lake, tmp_path / "out")
+    (tmp_path / "out" / "downstream.json").write_text("[]")
+    with pytest.raises(StoreError, match=r"downstream\.json that is no JSON object"):
+        run(lake, tmp_path / "out")
+
+
+def test_the_command_gives_the_result_on_stdout_and_figures_and_the_next_step_beside(
+    lake: Path, tmp_path: Path, runs: list[RunSpec], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = tmp_path / "own.toml"
+    recipe.write_text(
+        "[downstream]\nsteps = 9\nnum_loaders = 0\n"
+        "[downstream.network_args]\nchannels = [4, 8]\nstrides = [2]\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    flags = f"--manifest {lake} --out out --recipe {recipe} --steps 2 --seed 4 --device cpu"
+    result = CliRunner().invoke(command.app, flags.split(), catch_exceptions=False)
+    assert result.exit_code == 0
+    assert result.stdout == f"{tmp_path / 'out' / 'result.json'}\n"
+    assert "4R+1S, 2 real test cases: dice " in result.stderr
+    assert f"Next: factory downstream sweep --manifest {lake} --ratios" in result.stderr
+    assert (runs[0].config.steps, runs[0].seed) == (2, 4)
+
+
+def test_sweep_is_a_command_of_its_own_and_starts_no_run() -> None:
+    result = CliRunner().invoke(command.app, ["sweep", "--help"])
+    assert result.exit_code == 0
+    assert "--ratios" in result.stdout
+
+
+def test_a_run_that_fails_leaves_no_result(lake: Path, tmp_path: Path, runs: list[RunSpec]) -> None:
+    with pytest.raises(FactoryError, match=r"not finite|finite ones"):
+        run(lake, tmp_path / "out", config={"learning_rate": 1e38, "steps": 9})
+    assert not (tmp_path / "out" / "result.json").exists()
