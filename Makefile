@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast check fmt help-docs clean
+.PHONY: help install demo test test-fast check fmt docs clean
 
 help: ## Show these targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -30,17 +30,22 @@ test: install ## Every test
 test-fast: install ## Tests that start no Ray cluster and take no 10 s
 	$(BIN)/python -m pytest -m "not ray and not slow"
 
-check: install ## Lint, format, types, layers, command-line reference
+check: install ## Lint, format, types, layers, docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/python -m jobs.reference --check docs/cli.md
+	$(BIN)/python -m jobs.reference --check docs
+	$(BIN)/python -m sphinx -W --keep-going -n -q docs build/docs
 
-fmt: install ## Format, sort imports, rewrite the command-line reference
+fmt: install ## Format, sort imports, rewrite the reference pages
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	$(BIN)/python -m jobs.reference docs/cli.md
+	$(BIN)/python -m jobs.reference docs
+
+docs: install ## The docs as a site (build/docs)
+	$(BIN)/python -m sphinx -W --keep-going -n -q docs build/docs
+	@echo "open build/docs/index.html"
 
 clean: ## Remove the virtual environment, caches and the demo
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis demo build *.egg-info

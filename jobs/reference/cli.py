@@ -1,18 +1,12 @@
-"""Write `docs/cli.md` from the commands' own help, or check that it is current.
+"""Every command with its help."""
 
-python -m jobs.reference [--check] docs/cli.md
-"""
-
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import typer
 from typer.testing import CliRunner
 
 from jobs.app import app
-from jobs.console import say
 
 _HEAD = """# Command line
 
@@ -22,7 +16,7 @@ out, 2 wrong usage.
 """
 
 
-def reference() -> str:
+def cli_page() -> str:
     """Return the help of `factory` and of each verb, as Markdown."""
     return "\n".join([_HEAD, *map(_section, _commands(typer.main.get_group(app), []))])
 
@@ -41,21 +35,3 @@ def _section(verb: list[str]) -> str:
     assert result.exit_code == 0, result.output
     lines = "\n".join(line.rstrip() for line in result.output.strip().splitlines())
     return f"## {' '.join(['factory', *verb])}\n\n```text\n{lines}\n```\n"
-
-
-def main(arguments: list[str]) -> int:
-    """Write the reference to a file, or compare with it; return the exit status."""
-    check = "--check" in arguments
-    (path,) = (Path(argument) for argument in arguments if argument != "--check")
-    current = reference()
-    if not check:
-        path.write_text(current, encoding="utf-8")
-        return 0
-    if path.exists() and path.read_text(encoding="utf-8") == current:
-        return 0
-    say(f"error: {path} is not what the commands' help says. Run `make fmt` and commit it.")
-    return 1
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
