@@ -33,6 +33,7 @@ ATTRIBUTES = "ct_factory"
 
 _UNWRITTEN_HU, _UNWRITTEN_LABEL = -32768, 255
 _INNER_CHUNK = 64
+_LEAST_VOXEL_MM3 = 1e-9
 _NOT_WHOLE = (
     AttributeError,
     FileNotFoundError,
@@ -95,7 +96,7 @@ def read_volume(storage: Storage, relative: str) -> Volume:
     """Read a volume's group.
 
     Raises:
-        StoreError: The group is absent, or a chunk is missing or torn.
+        StoreError: The group is absent, a chunk is missing or torn, or the affine leads nowhere.
     """
     files, name = storage.read_tree(relative, _FILES), storage.child(relative)
     store = MemoryStore({path: cpu.Buffer.from_bytes(data) for path, data in files.items()})
@@ -116,7 +117,20 @@ def read_volume(storage: Storage, relative: str) -> Volume:
             f"volume {name}: found {unwritten} voxels that were never written (a chunk is missing); "
             "expected none. Make the volume again."
         )
+    if not _is_affine(affine):
+        raise StoreError(
+            f"volume {name}: found an affine of {affine.ravel().tolist()}; expected 4 x 4 finite numbers that "
+            "can be inverted. Make the volume again."
+        )
     return Volume(ct=ct, layout=layout, affine=affine)
+
+
+def _is_affine(affine: NDArray[np.float64]) -> bool:
+    return (
+        affine.shape == (4, 4)
+        and bool(np.isfinite(affine).all())
+        and abs(float(np.linalg.det(affine[:3, :3]))) > _LEAST_VOXEL_MM3
+    )
 
 
 def _encode(volume: Volume, attributes: Mapping[str, Any]) -> dict[str, bytes]:

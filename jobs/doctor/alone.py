@@ -15,13 +15,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.doctor.asked import Asked
-from jobs.doctor.finding import Finding, problem, warning
+from jobs.doctor.finding import Finding, problem
 
 Check = Callable[[Asked], Iterator[Finding]]
 
 _CHILD = "from jobs.doctor.alone import child; child()"
 _ENDS_OF_PROGRAMS = 3
 """Exit status of a child whose check raised, which its last line tells of."""
+
+_LONGEST = 300
+"""Letters of what a check that failed is quoted with: torch may name every tensor of a file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +55,25 @@ def run_alone(named: Named, asked: Asked) -> Iterator[Finding]:
     Yields:
         What it found, also before it died or was ended, and then how that was.
     """
-    with tempfile.TemporaryDirectory(prefix="factory-doctor-") as folder:
-        found, said = Path(folder, "found"), Path(folder, "said")
-        found.touch()
-        status = _run(named, asked, found, said)
-        for line in found.read_text(encoding="utf-8").splitlines():
+    try:
+        with tempfile.TemporaryDirectory(prefix="factory-doctor-") as folder:
+            found, said = Path(folder, "found"), Path(folder, "said")
+            found.touch()
+            status = _run(named, asked, found, said)
+            lines, last = found.read_text(encoding="utf-8").splitlines(), _last_line(said)
+    except OSError as error:
+        yield problem(
+            f"{named.title}, temporary folder",
+            f"{type(error).__name__}: {error}",
+            "a folder that can be written to, with free space",
+            "Make room there, or name another one with TMPDIR; then ask again.",
+        )
+        return
+    for line in lines:
+        try:
             yield Finding.from_json(json.loads(line))
-        last = _last_line(said)
+        except (ValueError, TypeError, KeyError):
+            yield _failed(named.title, f"what it wrote is cut off after {len(line)} letters")
     if status is None:
         yield problem(
             named.title,
@@ -126,11 +141,13 @@ def _imported(function: str) -> Check:
 
 
 def _failed(title: str, how: str) -> Finding:
-    return warning(
+    # No warning: what a check cannot do, the factory may not be able to do either.
+    return problem(
         title,
-        f"this check failed itself, and says nothing: {how}",
+        f"this check failed itself, and says nothing: {how[:_LONGEST]}",
         "a check that runs",
-        "Report it, with this line.",
+        "Look for a limit of this machine (memory, ulimit, /proc, space for temporary files); where there is "
+        "none, report it with this line.",
     )
 
 

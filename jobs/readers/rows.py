@@ -4,6 +4,7 @@ import os
 from collections.abc import Collection, Mapping
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -52,10 +53,10 @@ def load_volume(manifest: Place, row: Mapping[str, Any], *, verify: bool) -> Vol
     Args:
         manifest: Where the row is from; for messages.
         row: With an absolute `image_uri`.
-        verify: Compare the voxels with the row's digests.
+        verify: Compare voxels with the row's digests, and the affine with the row's, where it has one.
 
     Raises:
-        StoreError: It cannot be read, or has other voxels; row and file are named.
+        StoreError: It cannot be read, has other voxels, or lies elsewhere; row and file are named.
     """
     where = f"{os.fspath(manifest)}: {name_of(row)}"
     try:
@@ -70,6 +71,7 @@ def load_volume(manifest: Place, row: Mapping[str, Any], *, verify: bool) -> Vol
     if verify:
         _compare(where, row, "image", volume.ct)
         _compare(where, row, "layout", volume.layout)
+        _compare_affine(where, row, volume)
     return volume
 
 
@@ -84,6 +86,17 @@ def _compare(where: str, row: Mapping[str, Any], what: str, voxels: Any) -> None
         raise StoreError(
             f"{where}: {row['image_uri']}: found {what} voxels with sha256 {found}; expected {expected}. "
             "The volume was changed after it was written: make it again."
+        )
+
+
+def _compare_affine(where: str, row: Mapping[str, Any], volume: Volume) -> None:
+    expected = row.get("affine")
+    found = volume.affine.ravel()
+    # A manifest's doubles are the volume's own: they differ by no more than a conversion.
+    if expected is not None and not np.allclose(found, expected, rtol=1e-6, atol=1e-6):
+        raise StoreError(
+            f"{where}: {row['image_uri']}: found an affine of {found.tolist()}; expected {list(expected)}, as "
+            "its row says. The volume was changed after it was written: make it again."
         )
 
 

@@ -1,3 +1,4 @@
+import json
 import shutil
 from pathlib import Path
 
@@ -76,6 +77,26 @@ def test_attributes_say_units_orientation_and_whatever_the_writer_adds(tmp_path)
         "units": "HU",
         "work_id": "abc",
     }
+
+
+@pytest.mark.parametrize(
+    "affine",
+    [
+        np.full((4, 4), np.nan),
+        np.diag([np.inf, 1, 1, 1]),
+        np.diag([0.0, 2, 2, 1]),
+        np.zeros((4, 4)),
+        np.eye(4)[:3],
+    ],
+    ids=["nan", "infinite", "flat", "zero", "cut off"],
+)
+def test_an_affine_that_leads_nowhere_is_refused(written, affine):
+    about = file_of(written, "zarr.json")
+    content = json.loads(about.read_text())
+    content["attributes"][ATTRIBUTES]["affine_ras"] = affine.tolist()
+    about.write_text(json.dumps(content))
+    with pytest.raises(StoreError, match=rf"volume .*{NAME}: found an affine of .*can be inverted"):
+        read_volume(written, NAME)
 
 
 @pytest.mark.parametrize("array", SHARDS)

@@ -33,6 +33,15 @@ def exits(asked):
     sys.stderr.write("Illegal: no AVX\\n")
     os._exit(7)
 
+def is_cut_off(asked):
+    yield ok("before", "told")
+    open(sys.argv[3], "a").write('{"check": "cu')
+    os._exit(0)
+
+def rambles(asked):
+    raise TypeError("many keys " * 1000)
+    yield
+
 def hangs(asked):
     yield ok("before", "told")
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
@@ -62,15 +71,38 @@ def test_a_check_gets_what_was_asked_and_its_findings_come_back() -> None:
 def test_a_check_that_raises_is_told_after_what_it_had_found() -> None:
     before, failed = alone("raises")
     assert before.check == "before"
-    assert failed.verdict is Verdict.warning
+    assert failed.verdict is Verdict.problem
     assert failed.found == (
         "this check failed itself, and says nothing: TypeError: no such thing s3://***@bucket/x"
     )
 
 
+def test_a_finding_that_is_cut_off_costs_no_other(tmp_path: Path) -> None:
+    before, cut = alone("is_cut_off")
+    assert before.check == "before"
+    assert (cut.verdict, cut.check) == (Verdict.problem, "it")
+    assert "what it wrote is cut off after 13 letters" in cut.found
+
+
+def test_what_a_check_raises_is_quoted_in_part() -> None:
+    (failed,) = alone("rambles")
+    assert "TypeError: many keys many keys" in failed.found
+    assert len(failed.found) < 400
+
+
+def test_a_temporary_folder_that_cannot_be_used_is_a_problem_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "not there"))
+    (found,) = alone("fine")
+    assert (found.verdict, found.check) == (Verdict.problem, "it, temporary folder")
+    assert "No such file or directory" in found.found
+    assert "TMPDIR" in found.advice
+
+
 def test_a_check_that_raises_here_is_told_the_same_way() -> None:
     before, failed = run_here(Named("it", "planted_checks:raises"), Asked())
-    assert (before.check, failed.verdict) == ("before", Verdict.warning)
+    assert (before.check, failed.verdict) == ("before", Verdict.problem)
     assert "TypeError: no such thing s3://***@bucket/x" in failed.found
 
 

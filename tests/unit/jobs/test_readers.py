@@ -262,3 +262,16 @@ def test_a_reader_that_there_is_not_is_an_attribute_error() -> None:
 
     with pytest.raises(AttributeError, match=r"jobs\.readers' has no attribute 'nnunet'"):
         jobs.readers.nnunet  # noqa: B018
+
+
+def test_a_volume_that_lies_elsewhere_than_its_row_says_is_refused(manifest: Path) -> None:
+    about = next((manifest.parent / "volumes").glob("A.ome.zarr")) / "zarr.json"
+    content = json.loads(about.read_text())
+    moved = np.array(content["attributes"]["ct_factory"]["affine_ras"])
+    moved[0] /= 2
+    content["attributes"]["ct_factory"]["affine_ras"] = moved.tolist()
+    about.write_text(json.dumps(content))
+    with pytest.raises(
+        StoreError, match=r"case A: .*found an affine of .*; expected .* as its row"
+    ):
+        ManifestDataset(manifest, verify=True)[0]
