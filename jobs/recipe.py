@@ -22,6 +22,9 @@ TABLES = ("ingest", "layouts", "train", "generate", "downstream", "demo")
 BASE = "base"
 """Key of the recipe that stands below."""
 
+_MEANT_FOR = {"network_args": "network"}
+"""Keys that mean something only beside another: a base's are left out where the other is changed."""
+
 ConfigT = TypeVar("ConfigT")
 
 
@@ -42,7 +45,7 @@ class Recipe:
         """
         values = self.tables.get(verb, {})
         if isinstance(values, dict):
-            values = values | {key: value for key, value in given.items() if value is not None}
+            values = _merged(values, {key: one for key, one in given.items() if one is not None})
         return read_table(config, values, f"recipe {self.name}: [{verb}]")
 
 
@@ -92,6 +95,9 @@ def _base_tables(name_or_path: str, base: Any) -> dict[str, Any]:
 
 def _merged(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
     """Return `own` above `base`, table in table."""
+    for key, other in _MEANT_FOR.items():
+        if key in base and other in own and own[other] != base.get(other):
+            base = {name: value for name, value in base.items() if name != key}
     both = {key: (base[key], own[key]) for key in base.keys() & own.keys()}
     tables = {
         key: _merged(*pair)

@@ -240,3 +240,23 @@ def test_a_recipe_of_another_encoding_is_refused_and_not_a_crash(tmp_path: Path)
     (tmp_path / "own.toml").write_bytes("# größe\n".encode("latin-1"))
     with pytest.raises(RecipeError, match=r"the file cannot be read"):
         load_recipe(str(tmp_path / "own.toml"))
+
+
+def test_another_network_does_not_inherit_the_arguments_of_the_one_below(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.toml"
+    mine.write_text('base = "tiny"\n[downstream]\nnetwork = "SegResNet"\n')
+    found = load_recipe(str(mine)).table("downstream", DownstreamConfig)
+    assert (found.network, dict(found.network_args)) == ("SegResNet", {})
+    mine.write_text(
+        'base = "tiny"\n[downstream]\nnetwork = "UNet"\n[downstream.network_args]\nchannels = [4, 8]\n'
+    )
+    found = load_recipe(str(mine)).table("downstream", DownstreamConfig)
+    assert dict(found.network_args) == {"channels": [4, 8]}
+
+    # So does a flag; without it, and with the steps alone, the recipe's own stay.
+    tiny = load_recipe("tiny")
+    flagged = tiny.table("downstream", DownstreamConfig, network="BasicUNet", steps=3)
+    assert (dict(flagged.network_args), flagged.steps) == ({}, 3)
+    assert tiny.table("downstream", DownstreamConfig, steps=3).network_args["channels"]
+    same = tiny.table("downstream", DownstreamConfig, network="AttentionUnet")
+    assert same.network_args == tiny.table("downstream", DownstreamConfig).network_args
