@@ -37,9 +37,11 @@ def place_of(name: str, given: str | None) -> str:
     """Return the path or URL that a flag gave, else the workspace's, else `name` itself.
 
     Raises:
-        UsageError: It is a URL with credentials in it, or one that lost a slash.
+        UsageError: It is empty, a URL with credentials in it, or one that lost a slash.
     """
     place = given if given is not None else _read().paths.get(name, name)
+    if not place.strip():
+        raise UsageError(f"{name}: found an empty name; expected a path or a URL. Give one.")
     if "://" in place:
         check_url(place)
         return place

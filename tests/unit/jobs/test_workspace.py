@@ -112,3 +112,9 @@ def test_a_demo_does_not_take_over_a_workspace() -> None:
     with pytest.raises(UsageError, match=r"found a folder with other things in it"):
         demo_job._claim(Path("."), "demo")
     assert Path("factory.toml").read_text() == "recipe = 'paper'"
+
+
+@pytest.mark.parametrize("given", ["", "  "])
+def test_an_empty_place_is_not_the_working_directory(given: str) -> None:
+    with pytest.raises(UsageError, match=r"^lake: found an empty name; expected a path or a URL"):
+        place_of("lake", given)
