@@ -20,9 +20,9 @@ from jobs.generate.tally import Tally
 WAVE = 10_000
 """Items that Ray holds at once: its queue, and the driver's memory, end there."""
 
-_BLOCKS = 2_500
-"""Of a wave, at most: each costs the driver memory. A smaller run has a block for each item, so that
-its last ones are shared out evenly."""
+_BLOCKS, _BLOCKS_AN_ACTOR = 1_000, 40
+"""Of a wave, at most, or more where there are many actors: each costs the driver memory, and an actor
+that has the last one keeps the others waiting. A smaller run has a block for each item."""
 
 _CALLS_AT_ONCE = 2
 """Of an actor: one item is on the device while another is read or written."""
@@ -63,7 +63,7 @@ def stream(
     # Ray names the column of plain items "item". Of a block whose actor died, what is committed is not
     # drawn again.
     texts = [json.dumps(content, separators=(",", ":")) for content in contents(todo, store)]
-    dataset = ray.data.from_items(texts, override_num_blocks=min(len(texts), _BLOCKS))
+    dataset = ray.data.from_items(texts, override_num_blocks=num_blocks(len(texts), pool))
     del texts
     drawn = dataset.map_batches(
         Sampler,
@@ -87,6 +87,11 @@ def stream(
             f"the sampler pool ended ({type(error).__name__}: {reason}); expected every actor to load "
             "the model and go on. Mend the cause and run the same command again: finished volumes stay."
         ) from error
+
+
+def num_blocks(num_items: int, pool: Pool) -> int:
+    """Return how many blocks a wave is dealt out in."""
+    return min(num_items, max(_BLOCKS, _BLOCKS_AN_ACTOR * pool.max_size))
 
 
 def told_by(error: Exception) -> str:

@@ -8,6 +8,7 @@ from factory.errors import ClusterError, UsageError
 from jobs.cluster import Cluster
 from jobs.generate.actors import NumActors, Pool, check_gpus_per_actor, parse_num_actors, pool_for
 from jobs.generate.config import GenerateConfig
+from jobs.generate.pool import num_blocks
 
 CONFIG = GenerateConfig()
 LOCAL = Cluster(num_cpus=16, num_gpus=2, is_local=True)
@@ -101,3 +102,14 @@ def test_shares_that_fill_a_gpu_are_taken(number: float) -> None:
 def test_shares_that_leave_a_rest_are_refused(number: float) -> None:
     with pytest.raises(UsageError, match=r"a share that fills a GPU: 0\.5, 0\.25\."):
         check_gpus_per_actor(number)
+
+
+@pytest.mark.parametrize(
+    ("num_items", "actors", "blocks"),
+    [(1, 1, 1), (900, 2, 900), (10_000, 2, 1_000), (10_000, 64, 2_560), (10_000, 1_000, 10_000)],
+)
+def test_a_wave_is_dealt_out_finely_enough_for_its_actors(
+    num_items: int, actors: int, blocks: int
+) -> None:
+    pool = Pool(min_size=1, max_size=actors, num_cpus=1, num_gpus=0)
+    assert num_blocks(num_items, pool) == blocks
