@@ -22,6 +22,10 @@ _OFF_AXIS = 1e-4
 """Of a scan voxel, that a model grid may lie askew by: what float64 loses on the way is far less."""
 
 
+_DECIMALS = 9
+"""Of a scan voxel, that the place of the grid is known to."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class NativeVolume:
     """A volume on the grid of its scan."""
@@ -52,8 +56,9 @@ def grid_in_scan(
     askew = np.abs(between[:3, :3] - np.diag(step)).max() * shape[0]
     if not (np.isfinite(between).all() and askew < _OFF_AXIS and step.min() > 0):
         raise ValueError("its grid is not cut along the axes of the scan; expected one that is")
-    # `ModelGrid` counts from voxel edges, affines from centres.
-    start = first + 0.5 - 0.5 * step
+    # `ModelGrid` counts from voxel edges, affines from centres. Rounded, because a scan voxel in the
+    # middle between two of the grid would else be given to either by the last bit of an inverse.
+    step, start = step.round(_DECIMALS), (first + 0.5 - 0.5 * step).round(_DECIMALS)
     return ModelGrid(shape[0], _reversed(start), _reversed(step))
 
 
@@ -91,6 +96,9 @@ def put_back(
     drawn = np.isin(native, labels)
     # The grid need not reach as far as the scan: beyond it nothing was drawn, background or not.
     drawn &= _within(scan.shape, grid)
+    # Between all voxels of the grid, drawn or not. Between drawn ones alone was tried: the lungs then end
+    # in the grid's steps, and a real case put back differs from its scan by 140 to 184 HU within two
+    # voxels of their border, instead of 129 to 155.
     values = ct.astype(np.float32)
     for low, high in _slabs(drawn):
         hu = np.rint(_interpolated(values, grid, scan.shape, low, high)).astype(np.int16)

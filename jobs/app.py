@@ -12,14 +12,24 @@ from jobs.demo import command as demo
 from jobs.doctor import command as doctor
 from jobs.downstream import command as downstream
 from jobs.evaluate import command as evaluate
+from jobs.export import command as export
 from jobs.generate import command as generate
 from jobs.ingest import command as ingest
 from jobs.layouts import command as layouts
+from jobs.report import command as report
 from jobs.train import command as train
 from manifests.errors import ManifestError
 from models.errors import CheckpointError
 
 _USER_ERRORS = (FactoryError, ManifestError, CheckpointError)
+
+_USABLE = "expected a path that can be used. Check it, its permissions and the free space."
+_NO_FOLDER = "found a file; expected a folder there, or nothing. Name another path."
+_EXPECTED: dict[type[OSError], str] = {
+    FileExistsError: _NO_FOLDER,
+    NotADirectoryError: _NO_FOLDER,
+    IsADirectoryError: "found a folder; expected a file there. Name another path, or remove it.",
+}
 
 
 class _Verbs(TyperGroup):
@@ -35,11 +45,7 @@ class _Verbs(TyperGroup):
             # A path, a permission, a full disk: nothing of ours, and the text says what.
             if isinstance(error, BrokenPipeError):
                 raise
-            typer.echo(
-                f"error: {error}; expected a path that can be used. Check it, its permissions and the "
-                "free space.",
-                err=True,
-            )
+            typer.echo(f"error: {error}; {_EXPECTED.get(type(error), _USABLE)}", err=True)
             raise typer.Exit(1) from error
         except KeyboardInterrupt as error:
             typer.echo("interrupted: the same command goes on where it was", err=True)
@@ -93,6 +99,8 @@ app.command("status")(status.command)
 app.command("verify")(verify.command)
 app.command("evaluate")(evaluate.command)
 app.add_typer(downstream.app, name="downstream")
+app.command("report")(report.command)
+app.command("export")(export.command)
 app.command("demo")(demo.command)
 app.command("doctor")(doctor.command)
 app.command("import-weights")(import_weights.command)

@@ -163,3 +163,29 @@ def test_an_interrupt_says_that_the_same_command_goes_on(monkeypatch: pytest.Mon
     result = CliRunner().invoke(app, ["status", "lake"])
     assert result.exit_code == 130
     assert result.stderr == "interrupted: the same command goes on where it was\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (FileExistsError(17, "File exists", "x"), "found a file; expected a folder there"),
+        (NotADirectoryError(20, "Not a directory", "x"), "found a file; expected a folder there"),
+        (IsADirectoryError(21, "Is a directory", "x"), "found a folder; expected a file there"),
+        (
+            OSError(28, "No space left on device", "x"),
+            "Check it, its permissions and the free space",
+        ),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_the_system_refuses_is_told_with_a_way_out(
+    error: OSError, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr("jobs.workspace.place_of", refused)
+    ended = CliRunner().invoke(app, ["status"])
+    assert ended.exit_code == 1
+    assert ended.stderr.startswith(f"error: [Errno {error.errno}]")
+    assert told in ended.stderr

@@ -1,0 +1,1 @@
+"""`factory export`: volumes as files that other tools read."""

@@ -1,0 +1,85 @@
+"""The folder of an export: whose it is, and what lies in it that is not to be there any more."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from factory.errors import StoreError, UsageError
+from factory.storage import Storage
+from jobs.claims import differences
+from jobs.export.task import RECORDS, STATE, Work, record_of
+
+IDENTITY = f"{STATE}/export.json"
+ASIDE = f"{STATE}/left_out.json"
+"""Name and reason of each volume that has no files."""
+
+_ENDING = ".nii.gz"
+
+
+def claim(out: Path, asked: Mapping[str, Any]) -> None:
+    """Make the folder this export's, or refuse: files of two exports in one would be mixed up.
+
+    Raises:
+        UsageError: It has files that no export wrote.
+        StoreError: It is another export's.
+    """
+    storage = Storage(out)
+    if not storage.exists(IDENTITY) and out.is_dir() and any(out.iterdir()):
+        raise UsageError(
+            f"--out {out}: found a folder with files that no export wrote; expected an empty one, or one of an "
+            "earlier export. Choose another folder."
+        )
+    storage.create_json(IDENTITY, asked)
+    try:
+        found = storage.read_json(IDENTITY)
+    except ValueError as error:
+        raise StoreError(
+            f"{out / IDENTITY}: found {error}; expected JSON. Remove the folder, and export again."
+        ) from error
+    changed = differences(found, asked) if isinstance(found, dict) else ["no table"]
+    if changed:
+        raise StoreError(
+            f"--out {out}: made by another export ({'; '.join(changed)}); expected the same. Choose another "
+            "folder, or remove this one."
+        )
+    for folder in (STATE, RECORDS):
+        storage.sweep(folder)
+
+
+def remove_others(out: Path, works: Sequence[Work]) -> None:
+    """Remove the files of volumes that are not to be exported any more, or lie elsewhere now.
+
+    Tools take a folder as it is: of a manifest that lost a volume, or a stricter --min-verdict, the
+    file would still be trained on. What no export wrote stays.
+    """
+    storage, wanted = Storage(out), {work.name: work for work in works}
+    for file in storage.names(RECORDS):
+        work = wanted.get(file.removesuffix(".json"))
+        kept = (work.image, work.layout) if work else ()
+        for path in _recorded(storage, file):
+            if path not in kept:
+                _unlink(out, path)
+        if not work:
+            storage.remove(f"{RECORDS}/{file}")
+
+
+def discard(out: Path, work: Work) -> None:
+    """Remove what an earlier export, or half of this one, left of a volume that has no files now."""
+    for path in (work.image, work.layout):
+        _unlink(out, path)
+    Storage(out).remove(record_of(work.name))
+
+
+def _recorded(storage: Storage, file: str) -> list[str]:
+    try:
+        record = storage.read_json(f"{RECORDS}/{file}")
+        return [str(record["image"]), str(record["layout"])]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def _unlink(out: Path, path: str) -> None:
+    """Remove a file of this folder, whatever its record says."""
+    file = out / path
+    if file.parent.resolve().is_relative_to(out.resolve()) and file.name.endswith(_ENDING):
+        file.unlink(missing_ok=True)

@@ -1,0 +1,99 @@
+"""What a format is: where the files of a volume go, and what stands beside them."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jobs.export.given import Item
+
+ENDING = ".nii.gz"
+LABEL_NAMES = {"background": 0, "lung": 1, "nodule": 2}
+"""Of all formats: those of `factory.layouts`, unchanged."""
+
+IS_SCORED = "it was drawn, and its donor is in {split}: no score is to be taken of it"
+"""Why a format that trains and scores leaves a synthetic volume out."""
+
+NOT_ANONYMISED = (
+    "Synthetic volumes keep the anatomy of a real patient outside the lungs: they are not anonymised, and "
+    "not for clinical use."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the files of a volume go, below the folder."""
+
+    image: str
+    layout: str
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """A volume whose files are there."""
+
+    item: Item
+    record: Mapping[str, Any]
+    """What `export_volume` wrote down of it."""
+
+    @property
+    def name(self) -> str:
+        """Of its files, without suffix."""
+        return self.item.name
+
+    @property
+    def row(self) -> Mapping[str, Any]:
+        """Its row in the manifest."""
+        return self.item.row
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class About:
+    """What is said of the whole."""
+
+    name: str
+    license: str
+    """SPDX id, or `unknown`."""
+    manifest: str
+    """Path or URL of the manifest; not to be written down, for it may hold names."""
+    manifest_sha256: str
+    """Of the manifest's content."""
+    native: bool
+    version: str
+    """Of this package."""
+
+
+def _as_given(out: Path) -> Path:
+    return out
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Format:
+    """One format."""
+
+    name: str
+    place: Callable[[Item], Place | str]
+    """Where a volume goes, or the reason why it has no place."""
+
+    publish: Callable[[Path, Sequence[Exported], About], Path]
+    """Writes what stands beside the files, and returns the path to begin with."""
+
+    next_step: Callable[[Path], str]
+    """What to run next on such a folder."""
+
+    folder: Callable[[Path], Path] = _as_given
+    """Where the files go, of the folder that was named."""
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.unfinished")
+    aside.write_bytes(content)
+    aside.replace(path)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON, whole or not at all, in the order that it is given in."""
+    write_bytes(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
