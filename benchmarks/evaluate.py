@@ -114,12 +114,14 @@ def _store(folder: Path, volumes: list[Volume], splits: list[str]) -> Path:
 
 
 def _lake(folder: Path, volumes: list[Volume], donor: str, num_donors: int) -> Path:
-    """Write a lake whose donors are cases of a name, in turn."""
+    """Write a lake of volumes whose donors are cases of a name, in turn, or copies of these."""
     rows = []
     for number, one in enumerate(volumes):
         work_id = digest_json([folder.name, number])
         row = _row(folder, f"{donor}-{number % num_donors:03d}", one, work_id)
         made = {"kind": "synthetic", "work_id": work_id, "plan_index": number}
+        # A copy is its donor's voxels; the others were drawn into no scan that is there.
+        made["reference_sha256"] = row["image_sha256"]
         rows.append(row | made | {"split": "train"})
     return _written(folder, "lake", rows)
 

@@ -12,7 +12,10 @@ import typer
 from jobs import options
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from jobs.amount import Amount
+    from jobs.evaluate.judged import Judged
 
 _TABLES = ("dataset.json", "manifest.parquet", "plan.parquet", "quarantine.parquet")
 
@@ -45,6 +48,15 @@ def command(
             "--by-diameter", help="As many volumes of each size of nodule, while there are."
         ),
     ] = False,
+    without_copies: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--without-copies",
+            metavar="PARQUET",
+            help="memorisation.parquet of `factory evaluate`: volumes that it calls a copy never enter; "
+            "again for more.",
+        ),
+    ] = None,
     absolute: Annotated[
         bool,
         typer.Option("--absolute", help="Name volumes absolutely, also those below FILE's folder."),
@@ -59,6 +71,7 @@ def command(
     \b
     Example:
         factory mix lake --ratio 0.1 --out mix-10.parquet
+        factory mix lake --ratio 0.1 --without-copies evaluation/memorisation.parquet --out mix-10.parquet
     """
     from jobs.console import give, say
     from jobs.workspace import place_of
@@ -71,6 +84,7 @@ def command(
         options.amount(ratio, extra, count),
         min_verdict=min_verdict.value,
         by_diameter=by_diameter,
+        without_copies=without_copies or (),
         absolute=absolute,
     )
     mixed = read_manifest(target)
@@ -102,6 +116,7 @@ def write_mix(
     *,
     min_verdict: str = Verdict.review.value,
     by_diameter: bool = False,
+    without_copies: Sequence[Path] = (),
     absolute: bool = False,
 ) -> str:
     """Write the mix of lakes and case stores to a Parquet file.
@@ -112,6 +127,8 @@ def write_mix(
         amount: How many synthetic volumes.
         min_verdict: As in `manifests.mix.mix`.
         by_diameter: As in `manifests.mix.mix`.
+        without_copies: Tables of `factory evaluate`, whose copies never enter. How many they bar,
+            and how many of the mix they have no verdict on, is said.
         absolute: Name every volume absolutely; else those below the folder of `out` are named
             relative to it.
 
@@ -121,15 +138,17 @@ def write_mix(
     Raises:
         UsageError: `out` is a folder, belongs to a lake or case store, or is a URL that lost a
             slash or holds credentials.
-        StoreError: A source is neither a lake nor a case store, or is not finished.
+        StoreError: A source is neither a lake nor a case store, or is not finished; or a table of
+            verdicts is another file.
         ManifestError: The sources contradict each other, or have too few volumes.
     """
+    from jobs.evaluate.judged import read_judged
     from jobs.lakes import manifest_of
     from manifests.mix import Source, mix, unite
     from manifests.read import read_manifest, relative_uris
     from manifests.write import content_digest, write_manifest
 
-    target = _free_target(out)
+    target, judged = _free_target(out), read_judged(without_copies)
     # A source that is named twice is one.
     manifests = dict.fromkeys(manifest_of(source) for source in sources)
     tables = {manifest: read_manifest(manifest) for manifest in manifests}
@@ -138,7 +157,10 @@ def write_mix(
         "min_verdict": min_verdict,
         "by_diameter": by_diameter,
     }
-    chosen = mix(unite([Source(*named) for named in tables.items()]), **asked)
+    united = unite([Source(*named) for named in tables.items()])
+    chosen = mix(united, **asked, copies=judged.copies)
+    if without_copies:
+        asked["without_copies"] = _told_of_copies(united, chosen, judged, min_verdict)
     digests = {manifest: content_digest(table) for manifest, table in tables.items()}
     write_manifest(
         chosen if absolute else relative_uris(chosen, target),
@@ -146,6 +168,26 @@ def write_mix(
         made_from={"sources": digests, **asked},
     )
     return target
+
+
+def _told_of_copies(
+    united: "pa.Table", chosen: "pa.Table", judged: "Judged", min_verdict: str
+) -> dict[str, Any]:
+    """Say what the verdicts of memorisation did to a mix; return what its metadata says of it."""
+    from jobs.console import say
+    from manifests.mix import COPIES, usable_rows
+
+    _, barred = usable_rows(united, min_verdict, judged.copies)
+    drawn = set(chosen["work_id"].to_pylist()) - {None}
+    not_judged = len(drawn - judged.known)
+    where = ", ".join(judged.digests)
+    say(f"left out: {barred[COPIES]} volumes {COPIES}, by {where}")
+    if not_judged:
+        say(
+            f"warning: {not_judged} of the {len(drawn)} synthetic volumes of this mix have no verdict there: "
+            "whether they copy is not known. Evaluate their lake again, and name that table too"
+        )
+    return {"files": judged.digests, "num_barred": barred[COPIES], "num_not_judged": not_judged}
 
 
 def _free_target(out: Path | str) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import mix_sources
 import numpy as np
 from manifest_rows import real, sha
 
@@ -56,6 +57,11 @@ def scan(seed: int, *, nodules: int = 1) -> Volume:
         ct[inside] = rng.normal(20.0, 20.0)
         layout[inside] = NODULE
     return Volume(ct=ct.astype(np.int16), layout=layout, affine=AFFINE)
+
+
+def read_case(case_id: str, **changes: object) -> dict[str, object]:
+    """Return the row of a real scan that somebody looked for nodules in."""
+    return mix_sources.case(case_id, **{"layout_origin": "annotated"} | changes)
 
 
 def row_of(folder: Path, name: str, volume: Volume, **changes: Any) -> dict[str, Any]:

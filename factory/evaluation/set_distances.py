@@ -5,6 +5,7 @@ features --folds, by patient--> moments of each fold --merged without one--> FrÃ
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,11 +73,31 @@ def mmd_over_folds(
     Raises:
         ValueError: A set has fewer than two volumes.
     """
+    distance = partial(mmd_squared, kernel=kernel)
+    return distance_over_folds(real, synthetic, real_folds, synthetic_folds, distance)
+
+
+def distance_over_folds(
+    real: Features,
+    synthetic: Features,
+    real_folds: Folds,
+    synthetic_folds: Folds,
+    distance: Callable[[Features, Features], float],
+) -> Interval:
+    """Return the distance of two sets, and its interval over folds.
+
+    Args:
+        real: (n, d).
+        synthetic: (m, d).
+        real_folds: (n,) fold of each.
+        synthetic_folds: (m,) fold of each.
+        distance: Of two sets.
+    """
 
     def without(fold: int) -> float:
-        return mmd_squared(real[real_folds != fold], synthetic[synthetic_folds != fold], kernel)
+        return distance(real[real_folds != fold], synthetic[synthetic_folds != fold])
 
-    return _interval(mmd_squared(real, synthetic, kernel), without, real_folds, synthetic_folds)
+    return _interval(distance(real, synthetic), without, real_folds, synthetic_folds)
 
 
 def real_floor(

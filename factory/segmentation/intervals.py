@@ -2,93 +2,67 @@
 
 import math
 from collections.abc import Sequence
-from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
-from factory.evaluation.intervals import Interval, interval_of_folds
+from factory.evaluation.intervals import LEAST_PATIENTS, Interval, interval_by_patient
 
-LEAST_PATIENTS = 5
-"""Of an interval over patients: of fewer, what is drawn again says too little of those not seen."""
+__all__ = [
+    "LEAST_PATIENTS",
+    "interval_over_both",
+    "interval_over_means",
+    "interval_over_patients",
+]
 
-_RESAMPLES = 2000
-_LEVEL = 0.95
-
-
-def interval_over_patients(
-    values: NDArray[np.floating], patients: Sequence[str], seed: int = 0
-) -> Interval:
-    """Return the mean over values, and its 95 % interval by a bootstrap of whole patients.
-
-    It covers what other patients of the same kind would have given with the same trainings. It does not
-    cover other trainings: all values of a patient, of whatever seed, are drawn together.
-
-    Percentiles of few patients lie too near to each other, by (n - 1) / n of the variance and by what
-    Student's t has over the normal distribution. They are taken further out by as much (Hesterberg,
-    The American Statistician 69, 2015, section 5.3).
-
-    Args:
-        values: (n,), one or more.
-        patients: n names, whose each is.
-        seed: Of the resampling.
-
-    Returns:
-        The mean over all values. Without an interval where there are fewer than `LEAST_PATIENTS`, or
-        all have the same mean: that nothing was found in ten does not say that nothing ever is.
-
-    Raises:
-        ValueError: There is no value, or not one name for each.
-    """
-    if not len(values) or len(values) != len(patients):
-        raise ValueError(
-            f"{len(values)} values of {len(patients)} named patients, expected one or more, each with its "
-            "patient"
-        )
-    mean = float(np.mean(values))
-    names, owner = np.unique(np.asarray(patients), return_inverse=True)
-    sums, counts = np.bincount(owner, np.asarray(values, np.float64)), np.bincount(owner)
-    if len(names) < LEAST_PATIENTS or np.ptp(sums / counts) == 0.0:
-        return Interval(mean, math.nan, math.nan)
-    weights = _weights(len(names), seed)
-    means = (weights @ sums) / (weights @ counts)
-    low, high = np.quantile(means, _tails(len(names)))
-    return Interval(mean, float(low), float(high))
+interval_over_patients = interval_by_patient
+"""Of test cases: what other patients would have given with the same trainings."""
 
 
-def interval_over_means(whole: float, means: Sequence[float]) -> Interval:
-    """Return a mean over all values, and Student's 95 % interval from the means of parts of them.
+def interval_over_means(whole: float, means: Sequence[float], counts: Sequence[int]) -> Interval:
+    """Return a mean over all values, and a 95 % interval from the means of parts of them.
 
     Of seeds it covers other trainings, tested on the same patients. Of folds it covers other patients
     with the trainings that go with them, as in the tables of the field; folds share training cases, so
     it is somewhat too narrow.
 
+    Parts count by their values, as in the mean over all, and the interval lies around that mean: its
+    variance is k / (k - 1) times the sum of (w (m - mean))^2, for k parts of share w, as of a ratio of two
+    totals (Cochran, Sampling Techniques, 3rd edition, 1977). Of even parts it is Student's, of k - 1
+    degrees of freedom.
+
     Args:
         whole: Mean over all.
         means: One a seed, or a fold.
+        counts: Values that each mean is of.
 
     Returns:
         `whole`; without an interval of fewer than two means.
     """
     if len(means) < 2:
         return Interval(whole, math.nan, math.nan)
-    found = interval_of_folds(means)
-    return Interval(whole, found.low, found.high)
+    count, share = len(means), np.asarray(counts, np.float64) / sum(counts)
+    apart = share * (np.asarray(means) - share @ np.asarray(means))
+    error = math.sqrt(count / (count - 1) * float(apart @ apart))
+    half = float(stats.t.ppf(0.975, count - 1)) * error
+    return Interval(whole, whole - half, whole + half)
 
 
-@lru_cache(maxsize=8)
-def _weights(num_patients: int, seed: int) -> NDArray[np.float64]:
-    """Return how often each patient is drawn, (resamples, patients): the same for every figure."""
-    rng = np.random.default_rng(seed)
-    even = np.full(num_patients, 1.0 / num_patients)
-    weights = rng.multinomial(num_patients, even, size=_RESAMPLES).astype(np.float64)
-    weights.flags.writeable = False
-    return weights
+def interval_over_both(over_patients: Interval, over_seeds: Interval) -> Interval:
+    """Return a mean, and the 95 % interval over other patients and other trainings at once.
 
+    The distances to the ends of both intervals, in quadrature (Zou and Donner, Statistics in Medicine
+    27, 2008). What a patient and a training have with each other is in both of them, so that it is
+    somewhat too wide.
 
-@lru_cache(maxsize=32)
-def _tails(num_patients: int) -> tuple[float, float]:
-    quantile = stats.t.ppf(0.5 + _LEVEL / 2, num_patients - 1)
-    tail = float(stats.norm.cdf(-math.sqrt(num_patients / (num_patients - 1)) * quantile))
-    return tail, 1.0 - tail
+    Args:
+        over_patients: Of the mean.
+        over_seeds: Of the same mean.
+
+    Returns:
+        The mean; without an interval where one of the two has none.
+    """
+    value = over_patients.value
+    low = math.hypot(value - over_patients.low, value - over_seeds.low)
+    high = math.hypot(over_patients.high - value, over_seeds.high - value)
+    return Interval(value, value - low, value + high)

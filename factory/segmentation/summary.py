@@ -11,20 +11,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from factory.evaluation.intervals import Interval, interval_of_share
-from factory.segmentation.intervals import interval_over_means, interval_over_patients
+from factory.segmentation.intervals import (
+    interval_over_both,
+    interval_over_means,
+    interval_over_patients,
+)
 from factory.segmentation.trials import ALL, SIZE_GROUPS, Key, Trial, Values, values_of
 
 NAMES = {
     "dice": "cases with a nodule",
     "sensitivity": "share of nodule voxels, cases with a nodule",
     "specificity": "share of other voxels, all cases",
-    "false_per_case": "predicted pieces that share no voxel with a nodule, all cases",
+    "false_per_scan": "predicted pieces that share no voxel with a nodule, all cases",
     "nodules_found": "nodules of which one voxel or more was predicted",
     "nodule_sensitivity": "share of a nodule's voxels, mean over nodules",
 }
 """What is summarised, and what each is of."""
 
-_UNBOUNDED = "false_per_case"
+_UNBOUNDED = "false_per_scan"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,6 +49,8 @@ class Summary:
     """Covers other trainings with the same patients; NaN where one seed, or none, has all folds."""
     over_folds: Interval
     """Covers other patients and trainings, somewhat too narrow; NaN where there is one fold."""
+    over_both: Interval
+    """Covers other patients and other trainings, somewhat too wide; NaN where one of the two is."""
     n: int
     """Different cases or nodules."""
     num_tests: int
@@ -123,17 +129,22 @@ def _summary(
 ) -> Summary:
     keys = sorted(found)
     values, patients = np.array([found[key] for key in keys]), [key.patient_id for key in keys]
-    of_seeds = _means(found, lambda key: key.seed if (key.seed, key.fold) in whole else None)
-    of_folds = _means(found, lambda key: key.fold)
+    of_seeds, in_seeds = _means(
+        found, lambda key: key.seed if (key.seed, key.fold) in whole else None
+    )
+    of_folds, in_folds = _means(found, lambda key: key.fold)
     within, mean = _within(name, paired=paired), float(values.mean())
+    over_patients = _over_patients(name, values, patients, paired=paired)
+    over_seeds = interval_over_means(mean, of_seeds, in_seeds)
     return Summary(
         name=name,
         group=group,
         value=mean,
         sd=float(values.std(ddof=1)) if len(values) > 1 else math.nan,
-        over_patients=within(_over_patients(name, values, patients, paired=paired)),
-        over_seeds=within(interval_over_means(mean, of_seeds)),
-        over_folds=within(interval_over_means(mean, of_folds)),
+        over_patients=within(over_patients),
+        over_seeds=within(over_seeds),
+        over_folds=within(interval_over_means(mean, of_folds, in_folds)),
+        over_both=within(interval_over_both(over_patients, over_seeds)),
         n=len({(key.case_id, key.nodule) for key in keys}),
         num_tests=len(keys),
         num_patients=len(set(patients)),
@@ -142,14 +153,15 @@ def _summary(
     )
 
 
-def _means(found: Values, part_of: Callable[[Key], int | None]) -> list[float]:
-    """Return the mean of each part; what is of none does not count."""
+def _means(found: Values, part_of: Callable[[Key], int | None]) -> tuple[list[float], list[int]]:
+    """Return the mean of each part, and of how many values it is; what is of none does not count."""
     parts: dict[int, list[float]] = {}
     for key in sorted(found):
         part = part_of(key)
         if part is not None:
             parts.setdefault(part, []).append(found[key])
-    return [float(np.mean(parts[part])) for part in sorted(parts)]
+    ordered = [parts[part] for part in sorted(parts)]
+    return [float(np.mean(part)) for part in ordered], [len(part) for part in ordered]
 
 
 def _over_patients(

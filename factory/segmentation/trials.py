@@ -55,7 +55,7 @@ def values_of(trials: Sequence[Trial]) -> dict[tuple[str, str], Values]:
 
     `dice` and `sensitivity` are of cases that have a nodule: of one without, Dice is 0 or undefined by
     what was predicted, and two mixes would be measured on different cases. What is predicted in those
-    counts in `specificity` and in `false_per_case`, which are of all cases. By size, a case is in the
+    counts in `specificity` and in `false_per_scan`, which are of all cases. By size, a case is in the
     group of its largest nodule.
 
     `nodules_found` and `nodule_sensitivity` are of nodules, each in its own group.
@@ -72,7 +72,7 @@ def values_of(trials: Sequence[Trial]) -> dict[tuple[str, str], Values]:
 def _values(case: CaseScore) -> Iterator[tuple[str, str, int, float]]:
     if not math.isnan(case.specificity):
         yield "specificity", ALL, 0, case.specificity
-    yield "false_per_case", ALL, 0, float(case.num_false)
+    yield "false_per_scan", ALL, 0, float(case.num_false)
     if case.num_nodules:
         for group in (ALL, size_group(case.largest_mm)):
             yield "dice", group, 0, case.dice

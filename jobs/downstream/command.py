@@ -1,10 +1,12 @@
 """`factory downstream`, and `factory downstream sweep`."""
 
+from math import floor
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from factory.errors import UsageError
 from jobs import options
 from jobs.downstream.sweep import command as sweep
 
@@ -72,6 +74,7 @@ def command(
         factory downstream --manifest mix.parquet --out downstream
     """
     if context.invoked_subcommand:
+        _refuse_flags(context, context.invoked_subcommand)
         return
     from jobs.console import give, say
     from jobs.downstream.config import DownstreamConfig
@@ -96,9 +99,31 @@ def command(
     )
     say(
         f"{result.told()}. Next: factory downstream sweep --manifest {manifest or 'lake'} "
-        "--ratios 0,0.25,0.5,1.0 --extra"
+        f"{_mixes(result.extra)}"
     )
     give(result.path)
+
+
+def _mixes(extra: float) -> str:
+    """Return flags of a sweep that as many synthetic volumes for each real one are enough for."""
+    # Rounded down, so that it can be asked for.
+    most = min(1.0, floor(extra * 100) / 100)
+    if not most:
+        return "--real-fraction 0.25,0.5,1"
+    parts = dict.fromkeys(f"{floor(most * part * 100) / 100:g}" for part in (0, 0.25, 0.5, 1))
+    return f"--ratios {','.join(parts)} --extra"
+
+
+def _refuse_flags(context: typer.Context, subcommand: str) -> None:
+    """Refuse what stands before a subcommand, which would not have it."""
+    flags = {parameter.name: parameter.opts[0] for parameter in context.command.params}
+    for name, flag in flags.items():
+        source = context.get_parameter_source(str(name))
+        if source is not None and source.name == "COMMANDLINE":
+            raise UsageError(
+                f"{flag}: found before `{subcommand}`, which would not see it; expected flags after it. Move it "
+                f"there, if `factory downstream {subcommand} --help` has it, or leave it out."
+            )
 
 
 app.command("sweep")(sweep.command)

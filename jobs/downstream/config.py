@@ -11,6 +11,9 @@ from models.engine import Precision
 _FARTHEST_HU = 32_767
 """What int16 holds."""
 
+LEFT_OUT, HEALTHY = "left-out", "healthy"
+"""What may become of real scans that nobody annotated."""
+
 _AT_LEAST_ONE = ("steps", "batch_size", "num_cached")
 _NOT_NEGATIVE = ("weight_decay", "max_grad_norm", "num_loaders", "max_failures", "divisible_by")
 
@@ -24,7 +27,12 @@ def _augment() -> AugmentConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DownstreamConfig:
-    """Settings of the `downstream` job; network, optimizer and batch are the paper's protocol."""
+    """Settings of the `downstream` job.
+
+    The paper's network, an Attention U-Net, with the filters, the optimizer and the batch of its authors'
+    configuration for abdominal CTs (Oktay et al., ozan-oktay/Attention-Gated-Networks,
+    `config_unet_ct_multi_att_dsv.json`). docs/downstream.md lists what differs from that.
+    """
 
     network: str = "AttentionUnet"
     """A network of MONAI, as `monai.networks.nets` calls it."""
@@ -61,6 +69,10 @@ class DownstreamConfig:
     hu_window: tuple[float, float] = (-1024.0, 600.0)
     """HU that map to -1 and +1."""
 
+    unannotated: str = LEFT_OUT
+    """Real scans that nobody looked for nodules in: `left-out` of training and test, or `healthy`, as if
+    they had none."""
+
     augment: AugmentConfig = field(default_factory=_augment)
     """How training volumes are turned, scaled, shifted and mirrored; test volumes never are."""
 
@@ -90,6 +102,10 @@ class DownstreamConfig:
         if self.precision not in get_args(Precision):
             known = ", ".join(get_args(Precision))
             raise ValueError(f"precision is {self.precision!r}; known are {known}")
+        if self.unannotated not in (LEFT_OUT, HEALTHY):
+            raise ValueError(
+                f"unannotated is {self.unannotated!r}; known are {LEFT_OUT}, {HEALTHY}"
+            )
         if not isinstance(self.network_args, Mapping):
             raise ValueError(f"network_args is {self.network_args!r}; it must be a table")
         low, high = self.hu_window

@@ -20,9 +20,11 @@ from factory.intensity import HuWindow
 from factory.layouts import NODULE
 from factory.volumes import Volume
 from jobs.downstream.config import DownstreamConfig
-from jobs.downstream.plan import Row
+from jobs.downstream.folds import Row
 from jobs.readers.rows import load_volume, name_of
 from jobs.train.draws import numpy_generator, shuffled_place, torch_generator
+
+_MISSING = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,8 @@ class State:
     problem: str
     """Why it cannot be used; empty where it can."""
     has_nodule: bool = False
+    may_pass: bool = False
+    """Whether the problem is of the machine or the place, and not of the volume."""
 
 
 class Volumes:
@@ -88,7 +92,8 @@ class Volumes:
             volume = self.read(row)
         except (FactoryError, OSError, ValueError, RuntimeError, MemoryError) as error:
             problem = " ".join(str(error).split()) or type(error).__name__
-            return State(problem.removeprefix(f"{self._manifest}: {name_of(row)}: "))
+            problem = problem.removeprefix(f"{self._manifest}: {name_of(row)}: ")
+            return State(problem, may_pass=_may_pass(error))
         grids = volume.ct.shape, volume.layout.shape
         if any(grid != tuple(row["shape"]) for grid in grids):
             return State(f"found grids {grids}; expected {tuple(row['shape'])}, as its row says")
@@ -149,6 +154,18 @@ class Examples:
         """Return the (1, 1, D, H, W) window units of a volume as it is, the first of the run first."""
         row = self._rows[shuffled_place(self._seed, number, len(self._rows))]
         return _units(self._window, self._volumes.read(row).ct)
+
+
+def _may_pass(error: BaseException | None) -> bool:
+    """Tell whether the same volume may be read later: a disk, a bucket or the memory failed."""
+    while error is not None:
+        if isinstance(error, MemoryError):
+            return True
+        # What is not there was lost: of a lake that is out of reach the manifest can't be read.
+        if isinstance(error, OSError) and not isinstance(error, _MISSING):
+            return True
+        error = error.__cause__
+    return False
 
 
 def _units(window: HuWindow, ct: NDArray[np.int16]) -> Tensor:

@@ -4,7 +4,7 @@ runs --by mix--> summaries, paired differences --> figures.parquet
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,18 @@ from factory.evaluation.intervals import Interval
 from factory.segmentation.summary import Summary, differences, summarise
 from factory.segmentation.trials import ALL
 from jobs.downstream.results import Run
+from jobs.downstream.sweep.mixes import WHOLE, mix_of
 from manifests.write import write_table
 
 FIGURES = "figures.parquet"
 
 _COUNT, _REAL, _TEXT = pa.int64(), pa.float64(), pa.string()
-_INTERVALS = {"": "over_patients", "seeds_": "over_seeds", "folds_": "over_folds"}
+_INTERVALS = {
+    "": "over_patients",
+    "seeds_": "over_seeds",
+    "folds_": "over_folds",
+    "both_": "over_both",
+}
 
 FIGURES_SCHEMA = pa.schema(
     [
@@ -40,8 +46,11 @@ FIGURES_SCHEMA = pa.schema(
 )
 """A row a figure. `num_real` and `num_synthetic` are means over folds. `against` is the mix that a
 difference is from, and null where the figure is none. `low` and `high` are over patients with the same
-trainings, `seeds_*` over trainings with the same patients, `folds_*` over both, somewhat too narrow; null
-where there was too little for an interval."""
+trainings, `seeds_*` over trainings with the same patients, `both_*` over patients and trainings, `folds_*`
+over folds and their trainings, somewhat too narrow; null where there was too little for an interval."""
+
+Training = tuple[int, int]
+"""(seed, fold)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,23 +60,30 @@ class MixFigures:
     label: str
     """As its runs have it."""
     title: str
-    """In the paper's words: `R`, `25 %R`, `R + 25 %S`."""
+    """In the paper's words, after what was asked for: `R`, `25 %R`, `R + 25 %S`."""
     num_real: tuple[int, int]
     """Volumes that it was trained on, least and most over its folds."""
     num_synthetic: tuple[int, int]
     mean_real: float
     mean_synthetic: float
     real_part: float
-    """Real volumes over those of the baseline; NaN where there is no baseline."""
+    """Of all real volumes, those that were asked for; NaN where the label is no sweep's."""
     extra: float
-    """Synthetic volumes per real one."""
-    trainings: frozenset[tuple[int, int]]
-    """(seed, fold) of its runs."""
+    """Synthetic volumes per real one that were asked for; NaN where the label is no sweep's."""
+    tested: Mapping[Training, frozenset[str]]
+    """Test cases of each of its runs."""
+    left_out: Mapping[Training, Mapping[str, str]]
+    """Volumes that its runs could not use, and why; runs that lacked none are not named."""
     summaries: tuple[Summary, ...]
     against: str
     """Label of the baseline; empty where this is it, or there is none."""
     differences: tuple[Summary, ...]
     """From the baseline."""
+
+    @property
+    def trainings(self) -> frozenset[Training]:
+        """(seed, fold) of its runs."""
+        return frozenset(self.tested)
 
     def summary(self, name: str, group: str = ALL) -> Summary | None:
         """Return one of `summaries`, or None where no case has it."""
@@ -81,7 +97,9 @@ class MixFigures:
 def figures_of(runs: Sequence[Run]) -> list[MixFigures]:
     """Return the figures of each mix: by how many volumes are real, then by how many are synthetic.
 
-    The baseline is, of the mixes without a synthetic volume, the one with most real ones.
+    The baseline is the mix of all real volumes alone; without a run of it there are no differences.
+    What a mix is called goes by its label: counts differ from fold to fold, and where a run is missing
+    or a volume was torn, means of counts do so from mix to mix.
 
     Args:
         runs: Finished ones, of one manifest and one configuration.
@@ -94,10 +112,8 @@ def figures_of(runs: Sequence[Run]) -> list[MixFigures]:
         by_label.setdefault(run.label, []).append(run)
     for label, own in by_label.items():
         _refuse_twice(label, own)
-    bare = [label for label, own in by_label.items() if not _mean(own, "num_synthetic")]
-    baseline = max(bare, key=lambda label: _mean(by_label[label], "num_real"), default="")
-    found = [_mix(own, by_label.get(baseline, [])) for own in by_label.values()]
-    return sorted(found, key=lambda one: (one.mean_real, one.mean_synthetic, one.label))
+    found = [_mix(own, by_label.get(WHOLE.label, [])) for own in by_label.values()]
+    return sorted(found, key=_place)
 
 
 def write_figures(mixes: Sequence[MixFigures], path: Path) -> None:
@@ -122,35 +138,41 @@ def _refuse_twice(label: str, runs: Sequence[Run]) -> None:
             )
 
 
+def _place(mix: MixFigures) -> tuple[bool, float, float, str]:
+    if math.isnan(mix.real_part):
+        return True, mix.mean_real, mix.mean_synthetic, mix.label
+    return False, mix.real_part, mix.extra, mix.label
+
+
 def _mix(runs: Sequence[Run], baseline: Sequence[Run]) -> MixFigures:
-    real, synthetic = (_mean(runs, name) for name in ("num_real", "num_synthetic"))
-    whole = _mean(baseline, "num_real") if baseline else math.nan
-    is_baseline = not baseline or runs[0].label == baseline[0].label
+    label = runs[0].label
+    asked = mix_of(label)
+    part, extra = (asked.real_part, asked.extra) if asked else (math.nan, math.nan)
     trials = [run.trial for run in runs]
-    part, extra = real / whole if whole else math.nan, synthetic / real if real else math.inf
+    is_compared = bool(baseline) and label != baseline[0].label
+    found = differences(trials, [run.trial for run in baseline]) if is_compared else []
     return MixFigures(
-        label=runs[0].label,
-        title=_title(part, extra) or runs[0].label,
+        label=label,
+        title=_title(part, extra) if asked else label,
         num_real=_ends([run.num_real for run in runs]),
         num_synthetic=_ends([run.num_synthetic for run in runs]),
-        mean_real=real,
-        mean_synthetic=synthetic,
+        mean_real=_mean(runs, "num_real"),
+        mean_synthetic=_mean(runs, "num_synthetic"),
         real_part=part,
         extra=extra,
-        trainings=frozenset((run.seed, run.fold) for run in runs),
+        tested={
+            (run.seed, run.fold): frozenset(case.case_id for case in run.cases) for run in runs
+        },
+        left_out={(run.seed, run.fold): run.left_out for run in runs if run.left_out},
         summaries=tuple(summarise(trials)),
-        against="" if is_baseline else baseline[0].label,
-        differences=()
-        if is_baseline
-        else tuple(differences(trials, [run.trial for run in baseline])),
+        against=baseline[0].label if is_compared else "",
+        differences=tuple(found),
     )
 
 
 def _title(part: float, extra: float) -> str:
-    """Return the paper's words for a mix; none where its real volumes are no part of a baseline's."""
-    if math.isnan(part) or math.isinf(extra):
-        return ""
-    real = "R" if math.isclose(part, 1.0) else f"{100 * part:.3g} %R"
+    """Return the paper's words for a mix."""
+    real = "R" if part == 1.0 else f"{100 * part:.3g} %R"
     return f"{real} + {100 * extra:.3g} %S" if extra else real
 
 

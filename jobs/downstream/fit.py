@@ -4,7 +4,7 @@ rows --read, checked--> examples --take_step--> network --renew_norms--> Segment
 """
 
 import json
-import re
+import shutil
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -18,26 +18,23 @@ from factory.axes import spacing_zyx
 from factory.digests import digest_json
 from factory.errors import CaseError, FactoryError
 from factory.intensity import HuWindow
-from factory.nodules.layout_file import write_nifti
 from factory.segmentation.score import CaseScore, score_case
 from jobs.downstream.config import NOT_IDENTITY, DownstreamConfig
 from jobs.downstream.examples import Example, Examples, Volumes
+from jobs.downstream.folds import Row
 from jobs.downstream.networks import call_of, try_network
-from jobs.downstream.plan import Row, RunSpec
+from jobs.downstream.plan import RunSpec
+from jobs.downstream.predictions import PREDICTIONS, write_prediction
 from jobs.downstream.results import write_run
-from jobs.downstream.segmenter import MODEL, Segmenter
-from jobs.downstream.sides import Sides, sound_sides
+from jobs.downstream.segmenter import MODEL, Grid, Segmenter
 from jobs.downstream.training import Training, renew_norms, start_training, take_step
+from jobs.downstream.usable import UsableVolumes, usable_volumes
 from jobs.downstream.workers import ALONE, Workers
 from jobs.train.feed import Feed
 from jobs.train.run_folder import METRICS, WARNINGS, warn_in
 
-PREDICTIONS = "predictions"
-"""In a run's folder: the predicted nodules of each test case, where they are kept."""
-
 _NORM_VOLUMES = 64
 """Of the mix, those that batch norm's statistics are taken of."""
-_PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 _POINTS = 1000
 """Of the loss that a result keeps; `metrics.jsonl` has each step."""
 
@@ -63,24 +60,30 @@ def fit_and_test(spec: RunSpec, *, device: str, workers: Workers = ALONE) -> Non
     config, where = spec.config, torch.device(device)
     call = call_of(config)
     volumes = Volumes(spec.manifest, config.num_cached)
-    sides = sound_sides(spec, volumes, workers, tell)
+    usable = usable_volumes(spec, volumes, workers, tell)
     training = start_training(call, config, spec.seed, where)
-    try_network(training.network, sides.train[0]["shape"])
+    try_network(training.network, usable.train[0]["shape"])
     training.parallel = workers.prepare(training.network)
-    examples = Examples(volumes, sides.train, config, spec.seed)
+    examples = Examples(volumes, usable.train, config, spec.seed)
     losses = _train(spec, training, examples, workers, where)
     if workers.rank:
         return
-    num_norms = min(_NORM_VOLUMES, len(sides.train))
+    num_norms = min(_NORM_VOLUMES, len(usable.train))
     renew_norms(training.network, (examples.plain(number) for number in range(num_norms)))
-    segmenter = Segmenter(training.network, call, HuWindow(*config.hu_window), config.precision)
-    tell(f"testing on {len(sides.test)} real cases")
-    scores = [_test(spec, segmenter, volumes, row) for row in sides.test]
+    segmenter = Segmenter(
+        training.network,
+        call,
+        HuWindow(*config.hu_window),
+        Grid.of(usable.train),
+        config.precision,
+    )
+    tell(f"testing on {len(usable.test)} real cases")
+    scores = [_test(spec, segmenter, volumes, row) for row in usable.test]
     segmenter.save(run / MODEL)
     write_run(
         run,
         scores,
-        **_record(spec, sides, training, losses),
+        **_record(spec, usable, training, losses),
         seconds=time.monotonic() - begin,
     )
 
@@ -96,6 +99,7 @@ def _start(run: Path) -> Callable[[str], None]:
     run.mkdir(parents=True, exist_ok=True)
     for left in (METRICS, WARNINGS):
         (run / left).unlink(missing_ok=True)
+    shutil.rmtree(run / PREDICTIONS, ignore_errors=True)
     return lambda text: warn_in(run, text)
 
 
@@ -166,8 +170,7 @@ def _test(spec: RunSpec, segmenter: Segmenter, volumes: Volumes, row: Row) -> Ca
     except ValueError as error:
         raise CaseError(row["case_id"], f"cannot be tested: {error}.") from error
     if spec.keep_predictions:
-        path = Path(spec.out, PREDICTIONS, f"{_file_name(row['case_id'])}.nii.gz")
-        write_nifti(path, predicted.astype("uint8"), volume.affine)
+        write_prediction(Path(spec.out), row["case_id"], predicted, volume.affine)
     return score_case(
         predicted,
         volume.layout,
@@ -177,22 +180,19 @@ def _test(spec: RunSpec, segmenter: Segmenter, volumes: Volumes, row: Row) -> Ca
     )
 
 
-def _file_name(case_id: str) -> str:
-    """Return a case's name where it is a file's, else digits that stand for it."""
-    return case_id if _PLAIN_NAME.fullmatch(case_id) else digest_json(case_id)
-
-
-def _record(spec: RunSpec, sides: Sides, training: Training, losses: list[float]) -> dict[str, Any]:
+def _record(
+    spec: RunSpec, usable: UsableVolumes, training: Training, losses: list[float]
+) -> dict[str, Any]:
     """Return what `result.json` says of a run."""
-    num_real = sum(row["kind"] == "real" for row in sides.train)
+    num_real = sum(row["kind"] == "real" for row in usable.train)
     asked = {
         "config": identity_of(spec.config),
         "seed": spec.seed,
         "fold": spec.fold,
         "num_folds": spec.num_folds,
         "manifest": spec.manifest_digest,
-        "train": [[row["image_sha256"], row["layout_sha256"]] for row in sides.train],
-        "test": [[row["image_sha256"], row["layout_sha256"]] for row in sides.test],
+        "train": [[row["image_sha256"], row["layout_sha256"]] for row in usable.train],
+        "test": [[row["image_sha256"], row["layout_sha256"]] for row in usable.test],
     }
     return {
         "config": asked["config"],
@@ -201,11 +201,12 @@ def _record(spec: RunSpec, sides: Sides, training: Training, losses: list[float]
         "fold": spec.fold,
         "manifest": spec.manifest,
         "label": spec.label,
-        "mix": {"num_real": num_real, "num_synthetic": len(sides.train) - num_real},
+        "mix": {"num_real": num_real, "num_synthetic": len(usable.train) - num_real},
         "network": spec.config.network,
         "num_parameters": sum(one.numel() for one in training.network.parameters()),
         "steps": training.step,
         "loss": _thinned(losses),
+        "left_out": usable.left_out,
     }
 
 

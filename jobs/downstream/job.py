@@ -7,7 +7,6 @@ OUT/result.json ...      the run, where the manifest's own split is taken
 OUT/runs/fold-N/ ...     a run a fold, with --folds
 """
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,12 +22,15 @@ from factory.storage import Storage
 from jobs.claims import differences
 from jobs.cluster import connect
 from jobs.console import say
+from jobs.downstream.claims import read_claim
 from jobs.downstream.config import DownstreamConfig
 from jobs.downstream.fit import identity_of
 from jobs.downstream.loop import fit_on_workers
-from jobs.downstream.networks import build_network, call_of
-from jobs.downstream.plan import Plan, RunSpec, make_plan, make_spec
+from jobs.downstream.networks import check_network
+from jobs.downstream.plan import RunSpec, make_plan, make_spec
+from jobs.downstream.predictions import PREDICTIONS, write_missing_predictions
 from jobs.downstream.results import RESULT, Run, read_run
+from jobs.downstream.telling import tell_of
 from jobs.train.run_folder import alone, set_aside
 from jobs.train.workers import NumWorkers, check_volumes
 from manifests.read import is_url
@@ -50,6 +52,8 @@ class DownstreamResult:
     runs: Sequence[Run]
     summaries: Sequence[Summary]
     """Over all folds."""
+    extra: float
+    """Synthetic volumes for each real one that each fold has for training."""
 
     def summary(self, name: str) -> Summary | None:
         """Return a figure over all test cases; None where no case has it."""
@@ -95,7 +99,7 @@ def downstream(
         num_folds: 1 takes the manifest's own split; more are folds of the real patients.
         num_workers: Ray Train workers, or the fewest and the most; None takes one a GPU, or one.
         device: `auto`, `cpu` or `cuda`.
-        keep_predictions: Write the predicted nodules of each test case as NIfTI.
+        keep_predictions: Write the predicted nodules of each test case as NIfTI, of finished runs too.
         fresh: Start anew; what is there is set aside.
         ray_address: Cluster to join; None starts one.
 
@@ -108,14 +112,13 @@ def downstream(
     out = Path(os.path.abspath(out))
     _refuse_others(out)
     check_volumes(num_workers, config.batch_size, "downstream")
-    _check_network(config)
-    plan = make_plan(place, num_folds=num_folds)
-    _tell(plan)
+    check_network(config)
+    plan = make_plan(place, num_folds=num_folds, unannotated=config.unannotated)
+    tell_of(plan, with_synthetic=any(fold.synthetic for fold in plan.folds))
     asked = {
         "manifest": plan.digest,
         "folds": num_folds,
         "seed": seed,
-        "keep_predictions": keep_predictions,
         "downstream": identity_of(config),
     }
     if fresh and (old := set_aside(out, CLAIM)):
@@ -134,9 +137,12 @@ def downstream(
     with alone(out):
         _claim(out, asked, specs)
         _finish(specs, num_workers, device, ray_address)
+        if keep_predictions:
+            _predict_missing(specs, device)
     runs = [read_run(Path(spec.out)) for spec in specs]
     path = out if num_folds > 1 else out / RESULT
-    return DownstreamResult(str(path), runs, summarise([run.trial for run in runs]))
+    summaries = summarise([run.trial for run in runs])
+    return DownstreamResult(str(path), runs, summaries, plan.extra)
 
 
 def _finish(
@@ -155,22 +161,12 @@ def _finish(
             fit_on_workers(cluster, spec, num_workers, device)
 
 
-def _check_network(config: DownstreamConfig) -> None:
-    """Refuse a network that no worker could make, before any is started."""
-    with torch.random.fork_rng():
-        build_network(call_of(config))
-
-
-def _tell(plan: Plan) -> None:
-    for name, why in plan.left_out.items():
-        say(f"left out: {name}: {why}")
-    for rule, count in plan.barred.items():
-        say(f"left out: {count} synthetic volumes {rule}")
-    if len(plan.folds) > 1 and any(fold.synthetic for fold in plan.folds):
-        say(
-            "warning: each fold tests scans that the model of the synthetic volumes may have been trained on; "
-            "the manifest's own split, without --folds, tests on none of them"
-        )
+def _predict_missing(specs: Sequence[RunSpec], device: str) -> None:
+    """Write what runs that were finished before did not keep."""
+    on_gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())
+    for spec in specs:
+        if count := write_missing_predictions(spec, device="cuda" if on_gpu else "cpu"):
+            say(f"downstream: predicted {count} cases again, into {Path(spec.out, PREDICTIONS)}")
 
 
 def _refuse_others(out: Path) -> None:
@@ -189,7 +185,10 @@ def _claim(out: Path, asked: dict[str, Any], specs: Sequence[RunSpec]) -> None:
     """
     file = out / CLAIM
     if file.exists() and any(out.glob(f"{RUNS}/*/{RESULT}")) | (out / RESULT).exists():
-        if changed := differences(_read(file), asked):
+        found = read_claim(
+            file, what="run", way_out="Choose another --out, or start anew with --fresh."
+        )
+        if changed := differences(found, asked):
             raise StoreError(
                 f"run {out}: asked for differently before ({'; '.join(changed)}); expected the same recipe, "
                 "manifest, seed and folds. Choose another --out, go back to those of the run, or start anew "
@@ -197,19 +196,6 @@ def _claim(out: Path, asked: dict[str, Any], specs: Sequence[RunSpec]) -> None:
             )
         return
     Storage(out).write_json(CLAIM, asked)
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        found = str(error)
-    if not isinstance(found, dict):
-        raise StoreError(
-            f"run {file.parent}: found a {CLAIM} that is no JSON object ({str(found)[:100]}); expected what a "
-            "run wrote. Choose another --out, or start anew with --fresh."
-        )
-    return found
 
 
 def _is_finished(spec: RunSpec) -> bool:

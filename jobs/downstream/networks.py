@@ -25,8 +25,9 @@ NUM_CLASSES = 2
 _KNOWN = {"spatial_dims": 3, "in_channels": 1, "out_channels": NUM_CLASSES}
 """Arguments that follow from the task, where a network has them."""
 
-_PAPER = {"AttentionUnet": {"channels": (16, 32, 64, 128, 256), "strides": (2, 2, 2, 2)}}
-"""What a network is called with where nothing else is said."""
+_USUAL = {"AttentionUnet": {"channels": (16, 32, 64, 128, 256), "strides": (2, 2, 2, 2)}}
+"""What a network is called with where nothing else is said: the filters that the authors of Attention U-Net
+took for CTs (see `DownstreamConfig`)."""
 
 _DIVISOR_WITHOUT_STRIDES = 32
 _AIR = -1.0
@@ -98,9 +99,19 @@ def call_of(config: DownstreamConfig) -> NetworkCall:
     """
     parameters = inspect.signature(_class_of(config.network)).parameters
     known = {name: value for name, value in _KNOWN.items() if name in parameters}
-    arguments = {**known, **_PAPER.get(config.network, {}), **config.network_args}
+    arguments = {**known, **_USUAL.get(config.network, {}), **config.network_args}
     _check_arguments(config.network, parameters, arguments)
     return NetworkCall(config.network, arguments, _divisors(config, arguments))
+
+
+def check_network(config: DownstreamConfig) -> None:
+    """Refuse a network that no worker could make, before any is started.
+
+    Raises:
+        UsageError: As in `call_of` and `build_network`.
+    """
+    with torch.random.fork_rng():
+        build_network(call_of(config))
 
 
 def build_network(call: NetworkCall) -> PaddedNetwork:

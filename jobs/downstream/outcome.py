@@ -3,11 +3,10 @@
 runs --> figures.parquet, tables/table3.md, figure-5a.*, figure-5b.*
 """
 
-import os
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
+from jobs.aside import write_text_aside
 from jobs.downstream.curves import draw_curves
 from jobs.downstream.figures import FIGURES, figures_of, write_figures
 from jobs.downstream.results import Run
@@ -31,8 +30,5 @@ def write_outcome(runs: Sequence[Run], out: Path, notes: Sequence[str] = ()) -> 
     write_figures(mixes, out / FIGURES)
     draw_curves(mixes, out)
     table = out / TABLE
-    table.parent.mkdir(parents=True, exist_ok=True)
-    aside = table.with_name(f".{table.name}.{uuid.uuid4().hex}")
-    aside.write_text(table3(mixes, notes), encoding="utf-8")
-    os.replace(aside, table)
+    write_text_aside(table3(mixes, notes), table)
     return table

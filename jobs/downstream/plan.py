@@ -3,49 +3,21 @@
 manifest --split, or K folds of patients--> Fold --mix--> RunSpec --resolve, where it runs--> rows
 """
 
-import hashlib
-from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
-
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from factory.errors import StoreError, UsageError
-from jobs.downstream.config import DownstreamConfig
+from jobs.downstream.config import HEALTHY, LEFT_OUT, DownstreamConfig
+from jobs.downstream.folds import Fold, Row, fold_of, is_unannotated, misfits, parted, rows_of
+from jobs.downstream.leaks import refuse_leak, refuse_twice
 from jobs.lakes import manifest_of
-from jobs.readers.rows import name_of, select_rows
+from jobs.readers.rows import select_rows
 from manifests.mix.order import in_mix_order
 from manifests.mix.usable import usable_rows
 from manifests.write import content_digest
 
-_ORDER_SALT = "ct-factory downstream v1"
-"""Hashed before what is put in order; changing it would change every fold."""
-
-_COLUMNS = (
-    *("kind", "work_id", "split", "patient_id", "case_id", "image_uri", "image_sha256"),
-    *("layout_sha256", "reference_sha256", "shape", "spacing_mm"),
-)
-
-Row = Mapping[str, Any]
-"""Of a manifest, as much as it takes to read and to tell of it, with an absolute `image_uri`."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Fold:
-    """One way to part a manifest into what may train and what tests."""
-
-    number: int
-    count: int
-    """Folds there are; 1 where the manifest's own split is taken."""
-    real: tuple[Row, ...]
-    """Real volumes that may train. The first n of them are a fair sample of n, and those of n + 1
-    hold them: patients follow each other by a hash."""
-    synthetic: tuple[Row, ...]
-    """Synthetic volumes that may train, in the order in which `factory mix` takes them."""
-    test: tuple[Row, ...]
-    """Real volumes that test, by case."""
+_HELD_OUT = ("in val or test", "of a donor in val or test")
+"""Rules of `usable_rows` that are one with folds, which have a split of their own."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,8 +31,20 @@ class Plan:
     folds: tuple[Fold, ...]
     left_out: Mapping[str, str]
     """Volumes that neither train nor test though their split would have them, and why."""
-    barred: Mapping[str, int]
-    """Synthetic volumes that may not train, over all folds, by the rule that bars them."""
+    barred: Mapping[str, tuple[int, ...]]
+    """Synthetic volumes that may not train, in each fold, by the rule that bars them."""
+    num_real: int = 0
+    """Of the manifest."""
+    num_synthetic: int = 0
+    num_unannotated: int = 0
+    """Real scans that nobody looked for nodules in."""
+    unannotated: str = LEFT_OUT
+    """What becomes of them; as in `DownstreamConfig`."""
+
+    @property
+    def extra(self) -> float:
+        """Synthetic volumes for each real one that every fold has."""
+        return min(len(fold.synthetic) / len(fold.real) for fold in self.folds)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,7 +73,7 @@ class RunSpec:
     """Write the predicted nodules of each test case as NIfTI."""
 
 
-def make_plan(manifest: str, *, num_folds: int = 1) -> Plan:
+def make_plan(manifest: str, *, num_folds: int = 1, unannotated: str = LEFT_OUT) -> Plan:
     """Read what a manifest has for training and test.
 
     Volumes have one grid, the one that most real ones have. A synthetic volume may train where
@@ -100,6 +84,7 @@ def make_plan(manifest: str, *, num_folds: int = 1) -> Plan:
         num_folds: 1 takes the manifest's own split: `train` trains, and `test` tests, or `val` where
             there is no `test`. More are folds of the real patients: each tests once, whatever the
             manifest's split, and the others train.
+        unannotated: As in `DownstreamConfig`.
 
     Raises:
         StoreError: A folder is neither a lake nor a case store, or a scan is in two places that
@@ -109,28 +94,36 @@ def make_plan(manifest: str, *, num_folds: int = 1) -> Plan:
     """
     place = manifest if manifest.endswith(".parquet") else manifest_of(manifest)
     table = select_rows(place)
-    digest = content_digest(table)
-    _refuse_twice(place, table)
-    misfits = _misfits(_rows(table))
-    folds, barred = [], Counter[str]()
-    for number, parted in enumerate(_parted(place, table, num_folds)):
-        # Before misfits are left out: the children of one that is held out are too.
-        usable, rules = usable_rows(parted, "review")
-        synthetic = in_mix_order(usable, by_diameter=False)
+    refuse_twice(place, table)
+    every = rows_of(table)
+    misfit = misfits(every)
+    unread = [row for row in every if is_unannotated(row) and row["image_uri"] not in misfit]
+    dropped = {*misfit, *(row["image_uri"] for row in unread if unannotated != HEALTHY)}
+    folds, barred = [], dict[str, list[int]]()
+    for number, part in enumerate(parted(place, table, num_folds)):
+        # Before any is left out: the children of one that is held out are too.
+        usable, rules = usable_rows(part, "review")
         sides = (
-            [row for row in _rows(side) if row["image_uri"] not in misfits]
-            for side in (parted, synthetic)
+            [row for row in rows_of(side) if row["image_uri"] not in dropped]
+            for side in (part, in_mix_order(usable, by_diameter=False))
         )
-        folds.append(_fold(*sides, number=number, count=num_folds))
-        _check_fold(place, folds[-1])
-        barred.update(rules)
-    return Plan(
+        folds.append(fold_of(*sides, number=number, count=num_folds))
+        for rule, count in _as_told(rules, num_folds).items():
+            barred.setdefault(rule, []).append(count)
+    plan = Plan(
         manifest=place,
-        digest=digest,
+        digest=content_digest(table),
         folds=tuple(folds),
-        left_out=dict(misfits.values()),
-        barred={rule: count for rule, count in barred.items() if count},
+        left_out=dict(misfit.values()),
+        barred={rule: tuple(counts) for rule, counts in barred.items() if any(counts)},
+        num_real=sum(row["kind"] == "real" for row in every),
+        num_synthetic=sum(row["kind"] != "real" for row in every),
+        num_unannotated=len(unread),
+        unannotated=unannotated,
     )
+    for fold in folds:
+        _check_fold(plan, fold)
+    return plan
 
 
 def make_spec(
@@ -193,123 +186,39 @@ def resolve(spec: RunSpec) -> tuple[list[Row], list[Row]]:
             f"{spec.manifest}: found another manifest than the run was planned on; expected the same. Run "
             "the command again."
         )
-    known = {row["image_uri"]: row for row in _rows(table)}
+    known = {row["image_uri"]: row for row in rows_of(table)}
     if missing := [uri for uri in (*spec.train_ids, *spec.test_ids) if uri not in known]:
         raise StoreError(
             f"{spec.manifest}: found no row of {missing[0]}; expected one, as the run was planned. Run the "
             "command again."
         )
     train, test = ([known[uri] for uri in ids] for ids in (spec.train_ids, spec.test_ids))
-    _refuse_leak(spec.manifest, train, test)
+    refuse_leak(spec.manifest, train, test)
     return train, test
 
 
-def _rows(table: pa.Table) -> list[Row]:
-    rows: list[Row] = table.select(_COLUMNS).to_pylist()
-    return rows
-
-
-def _refuse_twice(manifest: str, table: pa.Table) -> None:
-    """Refuse a volume that has two rows: which of them it is could not be told."""
-    real = table.filter(pc.equal(table["kind"], "real"))
-    for rows, column in ((table, "image_uri"), (real, "case_id")):
-        value, count = next(iter(Counter(rows[column].to_pylist()).most_common(1)), ("", 0))
-        if count > 1:
-            raise StoreError(
-                f"{manifest}: found {column} {value} in {count} rows; expected one. Make the manifest again "
-                "with `factory mix`."
-            )
-
-
-def _misfits(rows: Sequence[Row]) -> dict[str, tuple[str, str]]:
-    """Return, by `image_uri`, what can be used for nothing, by name, and why."""
-    grids = Counter(tuple(row["shape"]) for row in rows if row["kind"] == "real")
-    grid = grids.most_common(1)[0][0] if grids else ()
-    found = {row["image_uri"]: (name_of(row), _misfit(row, grid)) for row in rows}
-    return {uri: (name, why) for uri, (name, why) in found.items() if why}
-
-
-def _misfit(row: Row, grid: tuple[int, ...]) -> str:
-    if not row["layout_sha256"]:
-        return "it has no layout, which would say where its nodules are"
-    if tuple(row["shape"]) != grid:
-        return f"its grid is {tuple(row['shape'])} voxels; expected {grid}, as most real ones have"
-    return ""
-
-
-def _parted(manifest: str, table: pa.Table, num_folds: int) -> Iterator[pa.Table]:
-    """Yield the table with `train` for what may train and `test` for what tests, fold by fold."""
-    splits = table["split"].to_pylist()
+def _as_told(rules: Mapping[str, int], num_folds: int) -> dict[str, int]:
+    """Return how many each rule bars, in words that hold for the folds."""
     if num_folds == 1:
-        held_out = "test" if "test" in _of_real(table, splits) else "val"
-        yield _with_split(table, ["test" if one == held_out else one for one in splits])
-        return
-    patients = table["patient_id"].to_pylist()
-    ranked = _in_order(set(_of_real(table, patients)))
-    if not 2 <= num_folds <= len(ranked):
-        raise UsageError(
-            f"--folds {num_folds}: {manifest} has {len(ranked)} patients with real volumes; expected from 2 "
-            "to as many folds as patients. Ask for fewer."
-        )
-    fold_of = {patient: rank % num_folds for rank, patient in enumerate(ranked)}
-    for number in range(num_folds):
-        tests = [fold_of.get(patient) == number for patient in patients]
-        yield _with_split(table, ["test" if one else "train" for one in tests])
+        return dict(rules)
+    others = {rule: count for rule, count in rules.items() if rule not in _HELD_OUT}
+    return {"whose donor tests": sum(rules.get(rule, 0) for rule in _HELD_OUT)} | others
 
 
-def _of_real(table: pa.Table, values: Sequence[str]) -> list[str]:
-    kinds = table["kind"].to_pylist()
-    return [value for kind, value in zip(kinds, values, strict=True) if kind == "real"]
-
-
-def _with_split(table: pa.Table, splits: list[str]) -> pa.Table:
-    index = table.schema.get_field_index("split")
-    return table.set_column(index, table.schema.field("split"), pa.array(splits, pa.string()))
-
-
-def _fold(rows: Sequence[Row], synthetic: Sequence[Row], *, number: int, count: int) -> Fold:
-    real = [row for row in rows if row["kind"] == "real"]
-    train, test = ([row for row in real if row["split"] == side] for side in ("train", "test"))
-    ranked = _in_order({row["patient_id"] for row in train})
-    rank = {patient: place for place, patient in enumerate(ranked)}
-    return Fold(
-        number=number,
-        count=count,
-        real=tuple(sorted(train, key=lambda row: (rank[row["patient_id"]], row["case_id"]))),
-        synthetic=tuple(synthetic),
-        test=tuple(sorted(test, key=lambda row: str(row["case_id"]))),
-    )
-
-
-def _check_fold(manifest: str, fold: Fold) -> None:
+def _check_fold(plan: Plan, fold: Fold) -> None:
     for rows, found in ((fold.real, "training"), (fold.test, "test or validation")):
         if not rows:
             raise UsageError(
-                f"{manifest}: found no real {found} volume with a layout; expected one or more. With few "
-                "patients all of them train: part them with --folds, or ingest more."
+                f"{plan.manifest}: found no real {found} volume with a layout{_unread(plan)}; expected one or more. "
+                "With few patients all of them train: part them with --folds, or ingest more."
             )
-    _refuse_leak(manifest, [*fold.real, *fold.synthetic], fold.test)
+    refuse_leak(plan.manifest, [*fold.real, *fold.synthetic], fold.test)
 
 
-def _refuse_leak(manifest: str, train: Sequence[Row], test: Sequence[Row]) -> None:
-    if synthetic := [row for row in test if row["kind"] != "real"]:
-        raise StoreError(
-            f"{manifest}: found {name_of(synthetic[0])}, which is synthetic, among those that test; expected "
-            "real ones alone. Make the manifest again."
-        )
-    for column, what in (("patient_id", "patient"), ("case_id", "case"), ("image_sha256", "scan")):
-        held_out = {row[column] for row in test}
-        for row in train:
-            if row[column] in held_out or (what == "scan" and row["reference_sha256"] in held_out):
-                raise StoreError(
-                    f"{manifest}: found {name_of(row)} in training, of a {what} that tests; expected none: "
-                    "what is trained on can't be tested on. Ingest both scans under one patient "
-                    "(--patients), and make the manifest again."
-                )
-
-
-def _in_order(names: Collection[str]) -> list[str]:
-    """Return names by a hash: an order that says nothing of them, the same for everyone."""
-    return sorted(
-        names, key=lambda name: hashlib.sha256(f"{_ORDER_SALT}\0{name}".encode()).digest()
+def _unread(plan: Plan) -> str:
+    if not plan.num_unannotated or plan.unannotated == HEALTHY:
+        return ""
+    return (
+        f" ({plan.num_unannotated} of {plan.num_real} real scans are left out, for nobody annotated them; "
+        f'[downstream] unannotated = "{HEALTHY}" takes them as free of nodules)'
     )

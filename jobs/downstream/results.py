@@ -27,6 +27,7 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("seed", "fold", "num_parameters", "steps", "num_cases"), int),
     "config": dict,
     "mix": dict,
+    "left_out": dict,
     "seconds": (int, float),
     "loss": list,
 }
@@ -55,6 +56,8 @@ class Run:
     seconds: float
     loss: tuple[float, ...]
     """Of training, in order; of long runs means over equal stretches."""
+    left_out: Mapping[str, str]
+    """Volumes that it was planned with and could not use, and why."""
     cases: tuple[CaseScore, ...]
     """Test cases."""
 
@@ -90,6 +93,7 @@ def write_run(
     steps: int,
     seconds: float,
     loss: Sequence[float],
+    left_out: Mapping[str, str] | None = None,
 ) -> None:
     """Write a run's tables, and then `result.json`, which makes it a finished one.
 
@@ -108,6 +112,7 @@ def write_run(
         steps: That were taken.
         seconds: That training and test took.
         loss: Of training, in order.
+        left_out: Volumes that could not be used, and why.
     """
     folder.mkdir(parents=True, exist_ok=True)
     write_cases(folder, cases, mix=label, seed=seed, fold=fold)
@@ -125,6 +130,7 @@ def write_run(
         "seconds": round(seconds, 3),
         "loss": [one if math.isfinite(one) else None for one in loss],
         "num_cases": len(cases),
+        "left_out": dict(left_out or {}),
     }
     Storage(folder).write_json(RESULT, content)
 
@@ -166,6 +172,8 @@ def _read_result(folder: Path) -> dict[str, Any]:
             raise torn(path, f"{name} {str(told.get(name, 'missing'))[:100]!r}")
     if set(told["mix"]) != set(_COUNTS) or not _are_counts(told["mix"].values()):
         raise torn(path, f"a mix of {str(told['mix'])[:100]}")
+    if not all(isinstance(why, str) for why in told["left_out"].values()):
+        raise torn(path, "reasons of what was left out that are no text")
     if not all(one is None or _is_number(one) for one in told["loss"]):
         raise torn(path, "a loss that is no number")
     return told

@@ -3,7 +3,8 @@
 RUN/model.pt holds weights, and all that it takes to call the network as it was trained.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,39 @@ from numpy.typing import NDArray
 
 from factory.errors import ModelError, UsageError
 from factory.intensity import HuWindow
+from jobs.aside import written_aside
+from jobs.downstream.folds import Row
 from jobs.downstream.networks import NetworkCall, PaddedNetwork, build_network
 from jobs.downstream.training import autocast
 
 MODEL = "model.pt"
 """In a run's folder."""
 
-_FORMAT = 1
+_FORMAT = 2
 _NODULE = 1
 """The class; 0 is background."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Grid:
+    """What a network saw of scans: volumes as `factory ingest` makes them, all of one shape."""
+
+    shape: tuple[int, int, int]
+    """(z, y, x) voxels."""
+    least_mm: tuple[float, float, float]
+    """Finest spacing of the training volumes, axis by axis."""
+    most_mm: tuple[float, float, float]
+    """Coarsest."""
+
+    @classmethod
+    def of(cls, rows: Sequence[Row]) -> "Grid":
+        """Return the grid of training volumes, one or more."""
+        z, y, x = (int(one) for one in rows[0]["shape"])
+        least, most = (
+            tuple(of_axis(axis) for axis in zip(*(row["spacing_mm"] for row in rows), strict=True))
+            for of_axis in (min, max)
+        )
+        return cls(shape=(z, y, x), least_mm=least, most_mm=most)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,17 +56,23 @@ class Segmenter:
     network: PaddedNetwork
     call: NetworkCall
     window: HuWindow
+    grid: Grid
     precision: str = "float32"
 
     def __call__(self, ct: NDArray[np.int16]) -> NDArray[np.bool_]:
         """Return the (z, y, x) mask of the voxels that are more likely nodule than not.
 
         Args:
-            ct: (z, y, x) HU.
+            ct: (z, y, x) HU, on the grid that it was trained on: a volume of `factory ingest`.
 
         Raises:
-            ValueError: The network gives NaN.
+            ValueError: The CT has another shape, or the network gives NaN.
         """
+        if ct.shape != self.grid.shape:
+            raise ValueError(
+                f"found a CT of {ct.shape} voxels; expected {self.grid.shape}, as the network was trained on. "
+                "Ingest the scan on the grid of the training cases, and give the volume of that store"
+            )
         device = next(self.network.parameters()).device
         units = torch.from_numpy(self.window.encode(ct))[None, None].to(device)
         self.network.eval()
@@ -62,14 +93,14 @@ class Segmenter:
             "arguments": _plain(dict(self.call.arguments)),
             "divisors": list(self.call.divisors),
             "hu_window": [self.window.low_hu, self.window.high_hu],
+            "grid": asdict(self.grid),
             "precision": self.precision,
             "state_dict": {
                 name: value.cpu() for name, value in self.network.network.state_dict().items()
             },
         }
-        aside = path.with_name(f".{path.name}.unfinished")
-        torch.save(content, aside)
-        aside.replace(path)
+        with written_aside(path) as aside:
+            torch.save(content, aside)
 
 
 def load_segmenter(path: Path, device: str = "cpu") -> Segmenter:
@@ -91,7 +122,8 @@ def load_segmenter(path: Path, device: str = "cpu") -> Segmenter:
         network = build_network(call)
         network.network.load_state_dict(content["state_dict"])
         window = HuWindow(*content["hu_window"])
-        return Segmenter(network.to(device).eval(), call, window, content["precision"])
+        grid = Grid(**{name: tuple(value) for name, value in content["grid"].items()})
+        return Segmenter(network.to(device).eval(), call, window, grid, content["precision"])
     except UsageError:
         raise
     except Exception as error:

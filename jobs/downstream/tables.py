@@ -7,9 +7,9 @@ import math
 from collections.abc import Iterator, Sequence
 
 from factory.evaluation.intervals import Interval
-from factory.segmentation.intervals import LEAST_PATIENTS
 from factory.segmentation.summary import NAMES, Summary
 from factory.segmentation.trials import SIZE_GROUPS
+from jobs.downstream.caveats import caveats, cell
 from jobs.downstream.figures import MixFigures
 from jobs.downstream.published import (
     NUM_CASES,
@@ -19,15 +19,18 @@ from jobs.downstream.published import (
     PublishedMix,
     beside,
 )
+from jobs.downstream.sweep.mixes import WHOLE
+from jobs.markdown_table import head, line
 
+_OVER = ("over patients", "over seeds", "over both", "over folds")
 _SHARES = ("dice", "sensitivity", "specificity")
-_COMPARED = (*_SHARES, "false_per_case", "nodules_found")
+_COMPARED = (*_SHARES, "false_per_scan", "nodules_found")
 _TITLES = {
     "dice": "Dice",
     "sensitivity": "sensitivity",
     "specificity": "specificity",
-    "false_per_case": "false pieces a case",
-    "nodules_found": "nodules found",
+    "false_per_scan": "false positives per scan",
+    "nodules_found": "nodules found (lesion-wise sensitivity)",
 }
 
 
@@ -45,15 +48,14 @@ def table3(mixes: Sequence[MixFigures], notes: Sequence[str] = ()) -> str:
             "Nodules of real test cases, by networks that were trained on real volumes (R) and synthetic ones "
             "(S). Mean ± standard deviation over the tests of all cases, with the 95 % interval over patients.",
             "",
-            *_head(_HEADINGS),
+            *head(_HEADINGS),
             *(_own_line(mix) for mix in mixes),
             *(_published_line(one) for one in PUBLISHED),
             "",
             "Published columns: Table III of Lung-DDPM (IEEE TBME 2025), as the authors' poster has it.",
             "",
-            *_comparable(mixes),
-            *_incomplete(mixes),
-            *(f"- {_cell(note)}" for note in notes),
+            *caveats(mixes),
+            *(f"- {cell(note)}" for note in notes),
             "",
             *_how_sure(mixes),
             *_against(mixes),
@@ -81,11 +83,11 @@ def _own_line(mix: MixFigures) -> str:
     figures = [mix.summary(name) for name in _SHARES]
     num_cases = max((one.n for one in figures if one), default=0)
     counts = [_count(mix.num_real), _count(mix.num_synthetic), num_cases, len(mix.trainings)]
-    return _line(
-        f"**{_cell(mix.title)}**",
-        f"`{_cell(mix.label)}`",
+    return line(
+        f"**{cell(mix.title)}**",
+        f"`{cell(mix.label)}`",
         *map(str, counts),
-        *(cell for one in figures for cell in (_spread(one), _ends(one))),
+        *(text for one in figures for text in (_spread(one), _ends(one))),
         *beside(mix.real_part, mix.extra),
     )
 
@@ -93,70 +95,32 @@ def _own_line(mix: MixFigures) -> str:
 def _published_line(one: PublishedMix) -> str:
     counts = [str(NUM_REAL), str(one.num_synthetic), str(NUM_CASES), ""]
     cells = [f"{one.title}, published", "", *counts, *[""] * 4, SPECIFICITY, ""]
-    return _line(*cells, one.dice, one.sensitivity)
-
-
-def _comparable(mixes: Sequence[MixFigures]) -> list[str]:
-    return [
-        "- **Values beside published ones say little; differences from R say more.** Theirs are of 249 test "
-        "cases of a split of their own, after 800 real training volumes; here are other cases, as many as the "
-        "table says, and another training. An absolute Dice goes by scans, resolution and nodule sizes, and is "
-        "higher where few nodules are small. Their ± is over cases; how many trainings a mix had is not said.",
-        "- Beside a mix of all real volumes stands Lung-DDPM with about as many synthetic ones per real one: "
-        "183 of 800 are 23 %.",
-        "- Dice and sensitivity are of cases that have a nodule. False pieces, in all cases, count in "
-        "specificity, which is near 1 whatever is predicted, for nearly all voxels are background.",
-        "- Over patients: what other patients would have given with the same trainings; none of fewer than "
-        f"{LEAST_PATIENTS}. Over seeds: what other trainings would have given on the same patients. Neither "
-        "has the other's spread in it: believe a gain that both tell from 0.",
-        *_of_one_seed(mixes),
-    ]
-
-
-def _of_one_seed(mixes: Sequence[MixFigures]) -> list[str]:
-    if any(len(one.of_seeds) > 1 for mix in mixes for one in mix.summaries):
-        return []
-    return [
-        "- **One seed says nothing of other trainings**, which can differ by more than what synthetic volumes "
-        "bring. Give three or more."
-    ]
-
-
-def _incomplete(mixes: Sequence[MixFigures]) -> Iterator[str]:
-    """Yield a sentence for each mix that lacks trainings which others have."""
-    every = frozenset[tuple[int, int]]().union(*(mix.trainings for mix in mixes))
-    for mix in mixes:
-        if missing := sorted(every - mix.trainings):
-            seed, fold = missing[0]
-            yield (
-                f"- {_cell(mix.title)} lacks {len(missing)} of {len(every)} trainings, as seed {seed} of fold "
-                f"{fold}: its means are of fewer tests than the others', its differences of pairs alone."
-            )
+    return line(*cells, one.dice, one.sensitivity)
 
 
 def _how_sure(mixes: Sequence[MixFigures]) -> list[str]:
-    headings = ("mix", "figure", "mean", "over patients", "over seeds", "over folds")
+    headings = ("mix", "figure", "mean", *_OVER)
     lines = [
-        _line(_cell(mix.title), _TITLES[name], _value(one), *_three_ends(one), *_counts(one))
+        line(cell(mix.title), _TITLES[name], _value(one), *_all_ends(one), *_counts(one))
         for mix in mixes
         for name in _COMPARED
         if (one := mix.summary(name))
     ]
     counted = ("cases or nodules", "patients", "seeds")
-    return ["## Intervals of 95 %", "", *_head((*headings, *counted)), *lines, "", *_meanings()]
+    return ["## Intervals of 95 %", "", *head((*headings, *counted)), *lines, "", *_meanings()]
 
 
 def _against(mixes: Sequence[MixFigures]) -> list[str]:
-    baseline = next((mix.title for mix in mixes if not mix.against), "")
     if not any(mix.against for mix in mixes):
         return []
-    headings = ("mix", "figure", "difference", "over patients", "over seeds", "over folds")
+    baseline = next(mix.title for mix in mixes if mix.label == WHOLE.label)
+    headings = ("mix", "figure", "difference", *_OVER)
     lines = [
-        _line(
-            _cell(mix.title),
+        line(
+            cell(mix.title),
             _TITLES[name],
             _signed(one),
-            *_three_ends(one),
+            *_all_ends(one),
             f"{one.num_seeds_better} of {len(one.of_seeds)}",
             str(one.num_tests),
         )
@@ -165,13 +129,13 @@ def _against(mixes: Sequence[MixFigures]) -> list[str]:
         if (one := mix.difference(name))
     ]
     return [
-        f"## Against {_cell(baseline)}, test by test",
+        f"## Against {cell(baseline)}, test by test",
         "",
         "Means of differences: each is of one case, one seed and one fold, which both have, so that the spread "
         "of cases is not in them. Whether synthetic volumes help is told here, not by intervals above that "
-        "overlap. Better is more, and of false pieces fewer.",
+        "overlap. Better is more, and of false positives fewer.",
         "",
-        *_head((*headings, "better in seeds", "pairs")),
+        *head((*headings, "better in seeds", "pairs")),
         *lines,
         "",
     ]
@@ -204,7 +168,7 @@ def _by_size(mixes: Sequence[MixFigures]) -> list[str]:
                     str(dice.n if dice else 0),
                     *_two(dice),
                 ]
-                lines.append(_line(group, _cell(mix.title), *cells))
+                lines.append(line(group, cell(mix.title), *cells))
     if not lines:
         return ["No test case has a nodule.", ""]
     return [
@@ -214,7 +178,7 @@ def _by_size(mixes: Sequence[MixFigures]) -> list[str]:
         "its interval is Wilson's, of as many nodules as patients. All other figures by size, and their "
         "differences, are in figures.parquet.",
         "",
-        *_head(headings),
+        *head(headings),
         *lines,
         "",
     ]
@@ -229,12 +193,9 @@ def _two(one: Summary | None) -> tuple[str, str]:
     return (_value(one), _ends(one)) if one else ("-", "-")
 
 
-def _three_ends(one: Summary) -> tuple[str, str, str]:
-    return (
-        _interval(one, one.over_patients),
-        _interval(one, one.over_seeds),
-        _interval(one, one.over_folds),
-    )
+def _all_ends(one: Summary) -> Iterator[str]:
+    for interval in (one.over_patients, one.over_seeds, one.over_both, one.over_folds):
+        yield _interval(one, interval)
 
 
 def _counts(one: Summary) -> tuple[str, str, str]:
@@ -273,21 +234,9 @@ def _signed(one: Summary) -> str:
 
 def _digits(one: Summary) -> int:
     # Of specificity all that differs is behind the fourth digit.
-    return {"specificity": 6, "false_per_case": 2}.get(one.name, 4)
+    return {"specificity": 6, "false_per_scan": 2}.get(one.name, 4)
 
 
 def _count(ends: tuple[int, int]) -> str:
     low, high = ends
     return str(low) if low == high else f"{low} to {high}"
-
-
-def _cell(text: str) -> str:
-    return " ".join(text.replace("|", "/").replace("`", "'").split())
-
-
-def _head(headings: Sequence[str]) -> list[str]:
-    return [_line(*headings), _line(*["---"] * len(headings))]
-
-
-def _line(*cells: str) -> str:
-    return f"| {' | '.join(cells)} |"

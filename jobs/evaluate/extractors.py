@@ -1,6 +1,7 @@
 """What makes features of a volume: the fixed network, or MedicalNet's where its weights are given."""
 
 from dataclasses import dataclass
+from enum import Enum, auto
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,22 @@ _DILATIONS = {"layer3": 2, "layer4": 4}
 
 _MEDICALNET = "resnet_50.pth of MedicalNet"
 
+PUBLISHED = frozenset({"5b6189cafbee2f5604a7279b62bc163365aa6a86a377e1dc260a14275cacbd84"})
+"""SHA-256 of `resnet_50.pth`, the same in the archive of MedicalNet's authors and on their page at Hugging
+Face."""
+
 INSTALL = "Install it: pip install 'ct-factory[evaluate]'"
+
+
+class Scale(Enum):
+    """Which tables the figures of an extractor may be set beside."""
+
+    OWN = auto()
+    """None that were published."""
+    UNVERIFIED = auto()
+    """Those of MedicalNet's ResNet-50, if the file is its authors': it has its shapes, and no known digest."""
+    PUBLISHED = auto()
+    """Those of MedicalNet's ResNet-50: the file is its authors', by its digest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +47,7 @@ class Extractor:
     """What tables call it, with digits of its digest."""
     digest: str
     """SHA-256: of the file of weights, or of the weights that were drawn."""
-    is_published: bool
-    """Whether figures of it are on the scale of published tables, where volumes are too."""
+    scale: Scale
 
     def __call__(self, units: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the (F,) float32 features of a (z, y, x) volume in [-1, 1]."""
@@ -54,13 +69,15 @@ def open_extractor(weights: Path | None, device: str) -> Extractor:
     """
     if weights is None:
         fixed = FixedExtractor()
-        return Extractor(fixed.to(device), fixed.name, fixed.digest, is_published=False)
+        return Extractor(fixed.to(device), fixed.name, fixed.digest, Scale.OWN)
     digest = sha256_of_file(weights)
     state = state_of(weights, flag="--weights", expected=_MEDICALNET)
     # A head for segmentation, which features do without.
     state = {name: one for name, one in state.items() if not name.startswith("conv_seg.")}
     network = medicalnet(state, where=str(weights)).to(device)
-    return Extractor(network, f"medicalnet-resnet50-{digest[:_DIGITS]}", digest, is_published=True)
+    scale = Scale.PUBLISHED if digest in PUBLISHED else Scale.UNVERIFIED
+    told = "medicalnet-resnet50" if scale is Scale.PUBLISHED else "medicalnet-resnet50-unverified"
+    return Extractor(network, f"{told}-{digest[:_DIGITS]}", digest, scale)
 
 
 def medicalnet(state: dict[str, Tensor], *, where: str) -> nn.Module:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from factory.evaluation.folds import folds_by_patient
 from factory.evaluation.frechet import frechet_distance
-from factory.evaluation.intervals import Interval, interval_by_patient
+from factory.evaluation.intervals import LEAST_PATIENTS, Interval, interval_by_patient
 from factory.evaluation.mmd import GaussianKernel, median_kernel, mmd_squared
 from factory.evaluation.moments import Moments
 from factory.evaluation.set_distances import (
@@ -71,12 +71,16 @@ class Side:
         return [item.patient_id for item in self.items]
 
     def features(self, name: str) -> NDArray[np.float32]:
-        """Return the (n, d) vectors `whole`, `lungs` or `thumbnail`."""
+        """Return the (n, d) vectors of a name, one of `VECTORS`."""
         return np.stack([getattr(one, name) for one in self.measured])
 
     def where(self, holds: Callable[[Item], bool]) -> "Side":
         """Return the part whose items fulfil a condition."""
-        kept = [number for number, item in enumerate(self.items) if holds(item)]
+        return self.only([holds(item) for item in self.items])
+
+    def only(self, flags: Sequence[bool]) -> "Side":
+        """Return the part whose flags are set, one an item."""
+        kept = [number for number, is_kept in enumerate(flags) if is_kept]
         return Side([self.items[i] for i in kept], [self.measured[i] for i in kept], self.name)
 
 
@@ -187,13 +191,21 @@ def pair_figures_of(synthetic: Side) -> Iterator[Figure]:
         if not told:
             continue
         numbers, patients = np.array([value for value, _ in told]), [name for _, name in told]
-        note = f"{meaning}; beside the donor; 95 % by a bootstrap of {len(set(patients))} patients"
+        interval = interval_by_patient(numbers, patients)
         yield Figure(
             of=synthetic.name,
             name=name,
             region=region,
             extractor="",
-            interval=interval_by_patient(numbers, patients),
+            interval=interval,
             n=len(numbers),
-            note=note,
+            note=f"{meaning}; beside the donor; {_patients_told(interval, len(set(patients)))}",
         )
+
+
+def _patients_told(interval: Interval, count: int) -> str:
+    if count < LEAST_PATIENTS:
+        return f"no interval: volumes of {count} patients, {LEAST_PATIENTS} or more make one"
+    if not math.isfinite(interval.low):
+        return f"no interval: the same of all {count} patients"
+    return f"95 % by a bootstrap of {count} patients"

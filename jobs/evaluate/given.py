@@ -18,7 +18,7 @@ from jobs.evaluate.names import REAL
 from jobs.lakes import manifest_of
 from jobs.readers.rows import name_of, select_rows
 
-FORMAT = 1
+FORMAT = 2
 """Of what is measured; raised where the same volume would get other figures."""
 
 _COLUMNS = ("work_id", "case_id", "image_uri", "image_sha256", "layout_sha256")
@@ -36,12 +36,14 @@ class Item:
     content: tuple[str, ...]
     """Digests of its voxels, or of the files that they are made from."""
     donor: Row | None
-    """Of the scan that it was drawn into; None for a real one, or where it is not there."""
+    """Of the scan that it was drawn into, with those very voxels; None for a real one, or where it is
+    not there."""
     work_id: str
     """Empty for a real one."""
     case_id: str
     """Of a synthetic one the donor's; empty where nobody was."""
     patient_id: str
+    """Of a synthetic one its donor's, by the name that the real set has for it."""
     split: str
 
     @property
@@ -99,7 +101,7 @@ def find_sets(real: str, synthetic: Mapping[str, str]) -> Sets:
     """
     rows = _rows(real, REAL)
     shape = _usual_shape(rows)
-    items = [_item(row, {}) for row in rows if tuple(row["shape"]) == shape]
+    items = [_item(row) for row in rows if tuple(row["shape"]) == shape]
     ours = GivenSet(name=REAL, place=real, items=items, misfits=dict(_misfits(rows, shape)))
     sets = [
         _foreign(name, place, rows, shape)
@@ -113,15 +115,76 @@ def find_sets(real: str, synthetic: Mapping[str, str]) -> Sets:
 def _drawn(name: str, place: str, real: Sequence[Row], shape: tuple[int, ...]) -> GivenSet:
     others, drawn = _rows(place, REAL, may_be_none=True), _rows(place, "synthetic")
     kept = [row for row in drawn if row["qc_verdict"] != "reject"]
-    donors = {row["case_id"]: row for row in [*others, *real] if tuple(row["shape"]) == shape}
+    # By their voxels: another hospital's cases may have the same names.
+    scans = {row["image_sha256"]: row for row in [*others, *real] if tuple(row["shape"]) == shape}
+    patients = _patients(name, [*others, *drawn], real)
+    fitting = [row for row in kept if tuple(row["shape"]) == shape]
+    items = [
+        _item(row, scans.get(row["reference_sha256"]), patients[row["patient_id"]])
+        for row in fitting
+    ]
+    cases = {row["case_id"] for row in scans.values()}
     return GivenSet(
         name=name,
         place=place,
-        items=[_item(row, donors) for row in kept if tuple(row["shape"]) == shape],
+        items=items,
         misfits=dict(_misfits(kept, shape)),
         num_rejected=len(drawn) - len(kept),
         identity=({} if place.endswith(_MANIFEST) else Lake(place).identity()) or {},
+        notes=list(
+            _notes(
+                sum(item.donor is None and item.case_id in cases for item in items),
+                sum(
+                    item.patient_id == _other(name, row)
+                    for item, row in zip(items, fitting, strict=True)
+                ),
+            )
+        ),
     )
+
+
+def _patients(name: str, rows: Sequence[Row], real: Sequence[Row]) -> dict[str, str]:
+    """Return what the patients of a lake are called among the real ones, by their names in the lake.
+
+    Whoever shares a scan is one of them. Whoever shares the name alone may be another hospital's patient,
+    and gets another name: a copy of the real one is not to be taken for a child of its own donor.
+    """
+    owners = {digest: row["patient_id"] for row in real for digest in _digests(row)}
+    found = {
+        row["patient_id"]: owners[digest]
+        for row in rows
+        for digest in _digests(row)
+        if digest in owners
+    }
+    taken = set(owners.values())
+    return {
+        row["patient_id"]: _other(name, row) if row["patient_id"] in taken else row["patient_id"]
+        for row in rows
+    } | found
+
+
+def _other(name: str, row: Row) -> str:
+    """Return what a patient of a set is called who is not the real one of that name."""
+    return f"{name}: {row['patient_id']}"
+
+
+def _digests(row: Row) -> set[str]:
+    """Return what the scan of a row, or the one that it was drawn into, is known by."""
+    scan = row["reference_sha256"] if row["work_id"] else row["image_sha256"]
+    return {scan, row["source_sha256"]} - {None, ""}
+
+
+def _notes(num_cases: int, num_patients: int) -> Iterator[str]:
+    if num_cases:
+        yield (
+            f"{num_cases} volumes have no donor here: cases of their donors' names are there, but with other "
+            "voxels than they were drawn into"
+        )
+    if num_patients:
+        yield (
+            f"the patients of {num_patients} volumes are called as real ones are, but share no scan with them: "
+            "they count as other patients"
+        )
 
 
 def _foreign(name: str, place: str, real: Sequence[Row], shape: tuple[int, ...]) -> GivenSet:
@@ -179,14 +242,13 @@ def _misfits(rows: Sequence[Row], shape: tuple[int, ...]) -> Iterator[tuple[str,
             )
 
 
-def _item(row: Row, donors: Mapping[str, Row]) -> Item:
-    donor = donors.get(row["case_id"]) if row["work_id"] else None
+def _item(row: Row, donor: Row | None = None, patient_id: str = "") -> Item:
     return Item(
         row={name: row[name] for name in _COLUMNS},
         content=(row["image_sha256"], row["layout_sha256"]),
         donor={name: donor[name] for name in _COLUMNS} if donor else None,
         work_id=row["work_id"] or "",
         case_id=row["case_id"],
-        patient_id=row["patient_id"],
+        patient_id=patient_id or row["patient_id"],
         split=row["split"],
     )

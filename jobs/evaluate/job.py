@@ -10,7 +10,6 @@ from pathlib import Path
 
 from jobs.console import say
 from jobs.evaluate import similarity
-from jobs.evaluate.ablations import ablations_of
 from jobs.evaluate.extractors import INSTALL, Extractor, open_extractor
 from jobs.evaluate.figures import (
     Figure,
@@ -20,24 +19,17 @@ from jobs.evaluate.figures import (
     set_figures,
 )
 from jobs.evaluate.given import Sets, find_sets
+from jobs.evaluate.histogram_figures import histogram_figures
 from jobs.evaluate.kept import Kept
 from jobs.evaluate.measure import MeasureSettings
 from jobs.evaluate.memorised import Row, memorisation_figures, memorisation_rows
 from jobs.evaluate.names import check_names, default_name
+from jobs.evaluate.outcome import Found, write_outcome
 from jobs.evaluate.pictures import draw_scaling, draw_worst_pairs
-from jobs.evaluate.records import (
-    FIGURES_SCHEMA,
-    MEMORISATION_SCHEMA,
-    as_json,
-    figure_row,
-    write_parquet,
-    write_text,
-)
-from jobs.evaluate.result import EvaluateResult, record_of, results_of
+from jobs.evaluate.result import EvaluateResult
 from jobs.evaluate.sides import Sides, measure_sets
 from jobs.evaluate.slice_figures import slice_figures
 from jobs.evaluate.slices import open_slice_extractor
-from jobs.evaluate.tables import table2, table4
 
 
 @dataclass(slots=True)
@@ -87,12 +79,7 @@ def evaluate(
     _tell_of_sets(sets)
     weights, weights_2d = (one.resolve() if one else None for one in (weights, weights_2d))
     extractor = _opened(weights, weights_2d)
-    settings = MeasureSettings(
-        weights=str(weights or ""),
-        digest=extractor.digest,
-        kept_as=_kept_as(extractor),
-        device=device,
-    )
+    settings = _settings(weights, extractor, device)
     out.mkdir(parents=True, exist_ok=True)
     sides = measure_sets(sets, Kept(out, extractor.name), settings, ray_address)
     rows = {side.name: memorisation_rows(sides.real, side) for side in sides.synthetic}
@@ -108,32 +95,17 @@ def evaluate(
             tell=notes.tell,
         )
     _draw_pairs(sides, rows, out)
-    ablations = ablations_of(sets.synthetic)
-    result = EvaluateResult(
-        table=str(out / "tables" / "table2.md"),
-        extractor=extractor.name,
+    found = Found(
+        sets=sets,
+        sides=sides,
+        rows=rows,
         figures=figures,
-        num_real=len(sides.real.items),
-        sets=results_of(sets, rows),
-        num_left_out=sides.num_left_out,
-        ablations=str(out / "tables" / "table4.md") if ablations else "",
+        extractor=extractor,
+        weights={"weights": settings.weights, "weights_2d": str(weights_2d or "")},
+        num_folds=num_folds,
+        not_told=notes.told,
     )
-    told = {
-        "given": {"real": real, "synthetic": dict(places), "folds": num_folds},
-        "extractor": {
-            "name": extractor.name,
-            "sha256": extractor.digest,
-            "weights": settings.weights,
-            "weights_2d": str(weights_2d or ""),
-        },
-        "grid": list(sets.shape),
-        "left_out": sides.left_out_by_name(),
-        "not_told": notes.told,
-    }
-    _write_parquet(figures, rows, out)
-    write_text(as_json(told | record_of(result, sets, ablations)), out / "evaluation.json")
-    _write_tables(result, sets, ablations, is_published=extractor.is_published)
-    return result
+    return write_outcome(found, out)
 
 
 def _opened(weights: Path | None, weights_2d: Path | None) -> Extractor:
@@ -147,9 +119,14 @@ def _opened(weights: Path | None, weights_2d: Path | None) -> Extractor:
     return extractor
 
 
-def _kept_as(extractor: Extractor) -> str:
-    # What is measured without MONAI lacks a figure: once it is installed, it is measured again.
-    return f"{extractor.digest}, MS-SSIM: {similarity.is_available()}"
+def _settings(weights: Path | None, extractor: Extractor, device: str) -> MeasureSettings:
+    return MeasureSettings(
+        weights=str(weights or ""),
+        digest=extractor.digest,
+        # What is measured without MONAI lacks a figure: once it is installed, it is measured again.
+        kept_as=f"{extractor.digest}, MS-SSIM: {similarity.is_available()}",
+        device=device,
+    )
 
 
 def _tell_of_sets(sets: Sets) -> None:
@@ -193,6 +170,7 @@ def _figures(
         if without := sum(item.donor is None for item in side.items):
             tell(f"pairs: {without} synthetic volumes have no donor in either manifest")
     yield from floor_figures(sides.real, kernels, extractor, num_folds)
+    yield from histogram_figures(sides.real, sides.synthetic, num_folds, notes.tell)
     yield from draw_scaling(sides.real, sides.synthetic, extractor, out)
 
 
@@ -203,28 +181,3 @@ def _draw_pairs(sides: Sides, rows: Mapping[str, list[Row]], out: Path) -> None:
     for side in sides.synthetic:
         end = f"-{side.name}" if len(sides.synthetic) > 1 else ""
         draw_worst_pairs(sides.real, side, rows[side.name], out / f"worst_pairs{end}.png")
-
-
-def _write_parquet(figures: list[Figure], rows: Mapping[str, list[Row]], out: Path) -> None:
-    every = [row for found in rows.values() for row in found]
-    write_parquet([figure_row(one) for one in figures], FIGURES_SCHEMA, out / "figures.parquet")
-    write_parquet(every, MEMORISATION_SCHEMA, out / "memorisation.parquet")
-
-
-def _write_tables(
-    result: EvaluateResult, sets: Sets, ablations: Mapping[str, str], *, is_published: bool
-) -> None:
-    page = table2(
-        result.figures,
-        [one.name for one in sets.synthetic],
-        result.extractor,
-        is_published=is_published,
-        grid=sets.shape,
-        notes=[f"{one.name}: {note}" for one in sets.synthetic for note in one.notes],
-    )
-    write_text(page, Path(result.table))
-    if ablations:
-        page = table4(result.figures, ablations, result.extractor, grid=sets.shape)
-        write_text(page, Path(result.ablations))
-    else:
-        Path(result.table).with_name("table4.md").unlink(missing_ok=True)

@@ -11,13 +11,14 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from jobs.evaluate.measure import VECTORS
+from manifests.errors import ManifestError
 from manifests.read import read_table
 from manifests.write import write_table
 
 FEATURES = "features.parquet"
 
 _SECONDS_BETWEEN_WRITES = 60.0
-_VECTORS = ("whole", "lungs", "thumbnail")
 _VECTOR = pa.list_(pa.field("element", pa.float32(), nullable=False))
 
 FEATURES_SCHEMA = pa.schema(
@@ -25,12 +26,12 @@ FEATURES_SCHEMA = pa.schema(
         pa.field("key", pa.string(), nullable=False),
         pa.field("volume", pa.string(), nullable=False),
         pa.field("extractor", pa.string(), nullable=False),
-        *(pa.field(name, _VECTOR, nullable=False) for name in _VECTORS),
+        *(pa.field(name, _VECTOR, nullable=False) for name in VECTORS),
         pa.field("pair", pa.string(), nullable=False),
     ]
 )
 """One row a volume and extractor: features of the whole volume and of the lungs alone, the small image
-of the lungs, and JSON of the figures beside the donor."""
+and the histogram of the lungs, and JSON of the figures beside the donor."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,6 +44,8 @@ class Measured:
     """(F,) features of the lungs alone."""
     thumbnail: NDArray[np.float32]
     """(T,) small image of the lungs."""
+    lung_hu: NDArray[np.float32]
+    """(B,) shares of `lung_histogram`."""
     pair: Mapping[str, float | None]
     """Figures beside the donor; empty without one."""
 
@@ -76,11 +79,11 @@ class Kept:
             KeyError: Nothing was.
         """
         row = self._rows[key]
-        return Measured(row["whole"], row["lungs"], row["thumbnail"], json.loads(row["pair"]))
+        return Measured(**{name: row[name] for name in VECTORS}, pair=json.loads(row["pair"]))
 
     def add(self, row: Mapping[str, Any], volume: str) -> None:
         """Keep a row of `Measurer.measure`; a file is written once a minute."""
-        vectors = {name: np.frombuffer(row[name], np.float32) for name in _VECTORS}
+        vectors = {name: np.frombuffer(row[name], np.float32) for name in VECTORS}
         told = {"key": row["key"], "volume": volume, "extractor": self._extractor}
         self._rows[row["key"]] = {**told, **vectors, "pair": row["pair"]}
         if time.monotonic() - self._written > _SECONDS_BETWEEN_WRITES:
@@ -94,9 +97,12 @@ class Kept:
 
 
 def _rows_of(path: Path) -> Iterator[dict[str, Any]]:
-    table = read_table(path, FEATURES_SCHEMA)
-    texts = table.drop_columns(list(_VECTORS)).to_pylist()
+    try:
+        table = read_table(path, FEATURES_SCHEMA)
+    except ManifestError as error:
+        raise ManifestError(f"{error} Or remove it: all volumes are measured again.") from error
+    texts = table.drop_columns(list(VECTORS)).to_pylist()
     for number, row in enumerate(texts):
         # As arrays: a list of Python's floats takes eight times the memory.
-        vectors = {name: table[name][number].values.to_numpy() for name in _VECTORS}
+        vectors = {name: table[name][number].values.to_numpy() for name in VECTORS}
         yield row | vectors

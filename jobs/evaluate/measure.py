@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from factory.errors import ClusterError, FactoryError
+from factory.evaluation.histograms import lung_histogram
 from factory.evaluation.lung_box import lung_thumbnail, lungs_alone
 from factory.evaluation.paired import WINDOW, pair_figures
 from factory.volumes import Volume
@@ -26,6 +27,9 @@ from jobs.evaluate.reading import WHERE, read_item
 from jobs.readers.rows import name_of
 
 MS_SSIM = "ms_ssim_whole"
+
+VECTORS = ("whole", "lungs", "thumbnail", "lung_hu")
+"""Of each volume: features of all of it and of its lungs, the lungs' small image and histogram."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,7 +78,7 @@ class Measurer:
         Returns:
             Its key, the bytes of its float32 vectors, figures as JSON, and what was wrong with it.
         """
-        row = {"key": item["key"], "whole": b"", "lungs": b"", "thumbnail": b"", "pair": "{}"}
+        row = {"key": item["key"], **dict.fromkeys(VECTORS, b""), "pair": "{}"}
         try:
             return row | self._measured(item) | {"problem": ""}
         except (FactoryError, OSError, ValueError, RuntimeError) as error:
@@ -96,6 +100,7 @@ class Measurer:
             "whole": whole.tobytes(),
             "lungs": lungs.tobytes(),
             "thumbnail": thumbnail.tobytes(),
+            "lung_hu": lung_histogram(volume.ct, volume.layout).tobytes(),
             "pair": json.dumps(pair),
         }
 

@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from jobs.aside import written_aside
 from jobs.evaluate.figures import Figure
 from jobs.evaluate.memorised import SPACES, Row
 
@@ -60,18 +61,8 @@ of real volumes lie nearer to another patient's."""
 
 def write_parquet(rows: Sequence[Row], schema: pa.Schema, path: Path) -> None:
     """Write a table, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}")
-    pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), aside)
-    aside.replace(path)
-
-
-def write_text(text: str, path: Path) -> None:
-    """Write a file, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}")
-    aside.write_text(text, encoding="utf-8")
-    aside.replace(path)
+    with written_aside(path) as aside:
+        pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), aside)
 
 
 def figure_row(figure: Figure) -> Row:

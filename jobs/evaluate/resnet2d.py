@@ -25,6 +25,8 @@ _EPS, _KERAS_EPS = 1e-5, 1.001e-5
 _NUMBERED = {"0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6": "layer3", "7": "layer4"}
 """Places of torchvision's parts in a sequence of them."""
 
+_PREFIX = re.compile(r"^(module\.)?(backbone\.|model\.)?")
+
 
 class _Bottleneck(nn.Module):
     def __init__(self, num_in: int, width: int, stride: int, *, keras: bool) -> None:
@@ -102,6 +104,16 @@ def resnet50_of(state: Mapping[str, Any], *, where: str) -> ResNet50:
     return network.eval().requires_grad_(False)
 
 
+def is_radimagenet(state: Mapping[str, Any]) -> bool:
+    """Tell by their names whether weights come as RadImageNet's do; torchvision's ImageNet has others.
+
+    Args:
+        state: Weights by name, of a `resnet50_of`.
+    """
+    names = {_PREFIX.sub("", str(name)) for name in state}
+    return "conv1.bias" in names or any(name.partition(".")[0] in _NUMBERED for name in names)
+
+
 def slice_images(slices: Tensor) -> Tensor:
     """Return (B, 3, H, W) images of (B, H, W) slices in [0, 1]: grey, less ImageNet's means as BGR."""
     means = torch.tensor([0.406, 0.456, 0.485], device=slices.device)
@@ -110,6 +122,5 @@ def slice_images(slices: Tensor) -> Tensor:
 
 def _name(name: str) -> str:
     """Return torchvision's name of a weight."""
-    name = re.sub(r"^(module\.)?(backbone\.|model\.)?", "", name)
-    first, dot, rest = name.partition(".")
+    first, dot, rest = _PREFIX.sub("", name).partition(".")
     return f"{_NUMBERED.get(first, first)}{dot}{rest}"

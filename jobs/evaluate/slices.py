@@ -7,8 +7,6 @@ The protocol is MAISI's (Guo et al., WACV 2025) but for the grid, which is the r
 
 import io
 import json
-import os
-import uuid
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -22,15 +20,25 @@ from numpy.typing import NDArray
 from factory.digests import sha256_of_file
 from factory.errors import ClusterError, FactoryError
 from factory.intensity import HuWindow
+from jobs.aside import written_aside
 from jobs.evaluate.extractors import state_of
 from jobs.evaluate.measure import MeasureSettings
 from jobs.evaluate.reading import read_item
-from jobs.evaluate.resnet2d import NUM_FEATURES, ResNet50, resnet50_of, slice_images
+from jobs.evaluate.resnet2d import (
+    NUM_FEATURES,
+    ResNet50,
+    is_radimagenet,
+    resnet50_of,
+    slice_images,
+)
 
 PLANES = {"xy": 0, "zx": 1, "yz": 2}
 """Axis of a (z, y, x) volume that the slices of a plane are counted along."""
 
 FOLDER = "slices"
+
+RADIMAGENET = "radimagenet-resnet50"
+"""What names of extractors begin with whose weights come as RadImageNet's do."""
 
 _WINDOW = HuWindow(-1000.0, 1000.0)
 _MIDDLE = 0.4
@@ -76,7 +84,8 @@ def open_slice_extractor(weights: Path, device: str) -> SliceExtractor:
     digest = sha256_of_file(weights)
     state = state_of(weights, flag="--weights-2d", expected="a state of a 2-D ResNet-50")
     network = resnet50_of(state, where=str(weights)).to(device)
-    return SliceExtractor(network, f"resnet50-2d-{digest[:8]}", digest)
+    kind = RADIMAGENET if is_radimagenet(state) else "resnet50-2d"
+    return SliceExtractor(network, f"{kind}-{digest[:8]}", digest)
 
 
 def middle_slices(ct_hu: NDArray[np.int16]) -> dict[str, Features]:
@@ -141,10 +150,8 @@ class KeptSlices:
 
     def add(self, row: Mapping[str, Any], volume: str) -> None:
         """Keep a row of `SliceMeasurer.measure`."""
-        path = self._path(row["key"])
-        aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-        aside.write_bytes(row["slices"])
-        os.replace(aside, path)
+        with written_aside(self._path(row["key"])) as aside:
+            aside.write_bytes(row["slices"])
         self._whole.add(row["key"])
 
     def write(self) -> None:

@@ -7,8 +7,11 @@ table4      the ablations, by how each set was drawn
 from collections.abc import Mapping, Sequence
 
 from jobs.evaluate.ablations import ABLATIONS
+from jobs.evaluate.extractors import Scale
 from jobs.evaluate.figures import REGIONS, Figure
 from jobs.evaluate.names import REAL
+from jobs.evaluate.slices import RADIMAGENET
+from jobs.markdown_table import head, line
 
 PUBLISHED = {
     "HA-GAN": (".0403 / .1063 / .1081", ".0510 / .1277 / .0834"),
@@ -42,7 +45,7 @@ def table2(
     sets: Sequence[str],
     extractor: str,
     *,
-    is_published: bool,
+    scale: Scale,
     grid: Sequence[int],
     notes: Sequence[str] = (),
 ) -> str:
@@ -52,7 +55,7 @@ def table2(
         figures: All that were told.
         sets: Names of the synthetic sets, in order.
         extractor: Name of what made the features.
-        is_published: Whether it is the network of published tables.
+        scale: Of the extractor.
         grid: (z, y, x) voxels of the volumes.
         notes: Sentences on single sets.
     """
@@ -61,26 +64,26 @@ def table2(
         "",
         *_caption(extractor, grid),
         "",
-        *_head(_HEADINGS),
-        *(line for name in sets for line in _lines_of(figures, name, _label(name, sets))),
+        *head(_HEADINGS),
+        *(one for name in sets for one in _lines_of(figures, name, _label(name, sets))),
         *_floor_lines(figures),
         *(
-            _line(f"{name}, published", "whole", "", "", "", "", *columns)
+            line(f"{name}, published", "whole", "", "", "", "", *columns)
             for name, columns in PUBLISHED.items()
         ),
         "",
         "Published columns: FID / MMD / MSE of Table II of Lung-DDPM (IEEE TBME 2025).",
         "",
-        *_comparable(is_published, grid),
+        *_comparable(scale, grid),
         *_of_slices(figures),
         *_of_several(sets),
         *(f"- {note}." for note in notes),
         "",
         "## All figures",
         "",
-        *_head(("set", "figure", "region", "value", "n", "note")),
+        *head(("set", "figure", "region", "value", "n", "note")),
         *(
-            _line(
+            line(
                 one.of,
                 one.name,
                 one.region,
@@ -115,22 +118,22 @@ def table4(
         "",
         *_caption(extractor, grid),
         "",
-        *_head(("drawn", "set", "region", "n", "FID", "MMD²", "MSE", "published")),
+        *head(("drawn", "set", "region", "n", "FID", "MMD²", "MSE", "published")),
     ]
     for ablation, meaning in ABLATIONS.items():
         names = [name for name, found in ablations.items() if found == ablation]
         lines += [
-            _line(meaning, name, region, *_cells(figures, name, region), _NOT_KNOWN)
+            line(meaning, name, region, *_cells(figures, name, region), _NOT_KNOWN)
             for name in names
             for region in REGIONS
         ]
         if not names:
-            lines.append(_line(meaning, "no set given", *["-"] * 5, _NOT_KNOWN))
+            lines.append(line(meaning, "no set given", *["-"] * 5, _NOT_KNOWN))
     return "\n".join(
         [
             *lines,
             *(
-                _line("real against real", REAL, region, *_floor_cells(figures, region), "")
+                line("real against real", REAL, region, *_floor_cells(figures, region), "")
                 for region in REGIONS
             ),
             "",
@@ -161,7 +164,7 @@ def _lines_of(figures: Sequence[Figure], name: str, label: str) -> list[str]:
     cells = {region: _cells(figures, name, region) for region in (*REGIONS, "nodule", "outside")}
     told = {one.region for one in figures if (one.of, one.name) == (name, "mse")}
     return [
-        _line(label, region, *found, "", "")
+        line(label, region, *found, "", "")
         for region, found in cells.items()
         if region in told.union(REGIONS)
     ]
@@ -169,7 +172,7 @@ def _lines_of(figures: Sequence[Figure], name: str, label: str) -> list[str]:
 
 def _floor_lines(figures: Sequence[Figure]) -> list[str]:
     return [
-        _line("real against real", region, *_floor_cells(figures, region), "", "")
+        line("real against real", region, *_floor_cells(figures, region), "", "")
         for region in REGIONS
     ]
 
@@ -193,11 +196,20 @@ def _cells_of(
 
 
 def _of_slices(figures: Sequence[Figure]) -> list[str]:
-    if not any(one.name.startswith("fid_2_5d") for one in figures):
+    told = [one.extractor for one in figures if one.name.startswith("fid_2_5d")]
+    if not told:
         return []
+    if told[0].startswith(RADIMAGENET):
+        meaning = (
+            "It is MAISI's 2.5-D distance, if the weights are RadImageNet's as their names say, but for the "
+            "grid, which is the real set's here and 1 mm in a box of 512^3 there"
+        )
+    else:
+        meaning = (
+            "Its weights are named as torchvision's of ImageNet are, and so on no published scale"
+        )
     return [
-        "- `fid_2_5d` is on another scale than the FID of the table. It is MAISI's 2.5-D distance but for the "
-        "grid, which is the real set's here and 1 mm in a box of 512^3 there: compare sets of one grid."
+        f"- `fid_2_5d` is on another scale than the FID of the table. {meaning}: compare sets of one grid."
     ]
 
 
@@ -211,23 +223,30 @@ def _of_several(sets: Sequence[str]) -> list[str]:
     ]
 
 
-def _comparable(is_published: bool, grid: Sequence[int]) -> list[str]:
-    if not is_published:
+def _comparable(scale: Scale, grid: Sequence[int]) -> list[str]:
+    if scale is Scale.OWN:
         first = (
             "- **FID and MMD are comparable with no published figure.** The extractor is a network of fixed "
             "random weights: its scale is its own. Compare sets that this command measured with the same "
             "extractor, on the same grid and of about as many volumes, and each with its floor."
         )
     elif set(grid) == {128}:
+        whose = (
+            "FID is on the scale of the published column"
+            if scale is Scale.PUBLISHED
+            else "**If the weights are the `resnet_50.pth` of MedicalNet's authors, which their digest does not "
+            "show,** FID is on the scale of the published column"
+        )
         first = (
-            "- FID is on the scale of the published column: MedicalNet ResNet-50, HA-GAN's preprocessing, "
-            "128^3. The real sets differ, and so do the numbers of volumes, which a Fréchet distance falls "
-            "with."
+            f"- {whose}: MedicalNet's ResNet-50 at 128^3, HU clipped and mapped as in HA-GAN's script. Unlike "
+            "there, slices that are all air are kept and nothing is resized. The real sets differ, and so do "
+            "the numbers of volumes, which a Fréchet distance falls with."
         )
     else:
+        whose = "" if scale is Scale.PUBLISHED else ", if the weights are its authors',"
         first = (
-            "- FID is of MedicalNet ResNet-50 as in the published column, but on another grid than its 128^3, "
-            "which moves the features: compare sets of one grid only."
+            f"- FID is of MedicalNet's ResNet-50{whose} as in the published column, but on another grid than its "
+            "128^3, which moves the features: compare sets of one grid only."
         )
     return [
         first,
@@ -238,11 +257,3 @@ def _comparable(is_published: bool, grid: Sequence[int]) -> list[str]:
         "- A set is good where its figure is about that of real against real, which is of half as many "
         "volumes and so a little higher than it would be of all.",
     ]
-
-
-def _head(headings: Sequence[str]) -> list[str]:
-    return [_line(*headings), _line(*["---"] * len(headings))]
-
-
-def _line(*cells: str) -> str:
-    return f"| {' | '.join(cells)} |"

@@ -23,12 +23,15 @@ def lines_of(result: EvaluateResult, out: str) -> Iterator[str]:
         yield (
             f"{where}{one.num_volumes} synthetic against {result.num_real} real volumes{there}; "
             f"{result.extractor}: FID of the lungs {told[one.name, 'fid', 'lungs']}{beside}"
-            f"{_next(result) if is_one else ''}"
+            f"{_next(result, out) if is_one else ''}"
         )
     if not is_one:
-        yield f"{left_out} of all sets{_next(result)}"
+        yield f"{left_out} of all sets{_next(result, out)}"
 
 
-def _next(result: EvaluateResult) -> str:
-    lake = next((one.place for one in result.sets if not one.is_foreign), "")
-    return f". Next: factory mix {lake} --ratio 0.25 --out mix.parquet" if lake else ""
+def _next(result: EvaluateResult, out: str) -> str:
+    one = next((one for one in result.sets if not one.is_foreign), None)
+    if not one:
+        return ""
+    flag = f" --without-copies {out}/memorisation.parquet" if one.verdicts["copy"] else ""
+    return f". Next: factory mix {one.place} --ratio 0.25{flag} --out mix.parquet"

@@ -16,6 +16,7 @@ from factory.ingest.fingerprint import Fingerprint, fingerprint
 from factory.ingest.prepare import IngestConfig, PreparedCase, prepare_case
 from factory.ingest.sources import SourceCase
 from factory.lake import Lake
+from factory.layouts import NODULE
 from factory.volumes import Volume, read_volume, write_volume
 from jobs.ingest.telling import as_public, as_told
 from jobs.quarantine import give_up
@@ -157,7 +158,7 @@ def _commit(
     volume = Volume(ct=case.ct, layout=case.layout, affine=case.affine)
     write_volume(lake.storage, path, volume, kind="real", case_id=case.case_id)
     committed = {
-        **_row(prepared, path),
+        **_row(prepared, source, path),
         "source_uri": source_uri(source),
         "source_sha256": found.ct_sha256,
         "run_id": started.run_id,
@@ -180,14 +181,14 @@ def _commit(
     return True
 
 
-def _row(prepared: PreparedCase, path: str) -> dict[str, Any]:
+def _row(prepared: PreparedCase, source: SourceCase, path: str) -> dict[str, Any]:
     case = prepared.case
     return {
         "kind": "real",
         "patient_id": case.patient_id,
         "case_id": case.case_id,
         "layout_id": case.layout_sha256[:32],
-        "layout_origin": "annotated" if prepared.nodules else "none",
+        "layout_origin": "annotated" if prepared.nodules or _was_read(source) else "none",
         "image_uri": path,
         "layout_uri": f"{path}/labels/layout",
         "shape": list(case.ct.shape),
@@ -200,6 +201,16 @@ def _row(prepared: PreparedCase, path: str) -> dict[str, Any]:
         "nodules": prepared.nodules,
         "notes": prepared.notes,
     }
+
+
+def _was_read(source: SourceCase) -> bool:
+    """Tell whether somebody looked for nodules, and said so even where there are none.
+
+    Of DICOM segmentations without a nodule that is not known: most are of lungs or organs alone.
+    """
+    roles = source.label_roles or ((NODULE, NODULE),)
+    in_labels = bool(source.labels) and any(role == NODULE for _, role in roles)
+    return bool(source.nodule or source.lidc_xml or source.points) or in_labels
 
 
 def source_uri(source: SourceCase) -> str:

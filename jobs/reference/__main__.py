@@ -18,7 +18,6 @@ def main(arguments: list[str]) -> int:
     """Write the pages into a folder, or compare with them; return the exit status."""
     check = "--check" in arguments
     (folder,) = (Path(argument) for argument in arguments if argument != "--check")
-    folder = folder.parent if folder.suffix else folder
     stale = 0
     for name, page in PAGES.items():
         path, current = folder / name, page()

@@ -1,6 +1,6 @@
 """Which synthetic volumes may train, and how many each rule bars."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from fractions import Fraction
 from math import floor
 
@@ -16,13 +16,19 @@ _ENOUGH = {"accept": ("accept",), "review": ("accept", "review")}
 
 _REJECT = "reject"
 
+COPIES = "that copy a real one"
+"""Words of the rule that bars them."""
 
-def usable_rows(table: pa.Table, min_verdict: str) -> tuple[pa.Table, dict[str, int]]:
+
+def usable_rows(
+    table: pa.Table, min_verdict: str, copies: Collection[str] = ()
+) -> tuple[pa.Table, dict[str, int]]:
     """Return the synthetic rows that a training mix may take.
 
     Args:
         table: Manifest of real and synthetic rows.
         min_verdict: accept or review.
+        copies: Work ids of volumes that were found to copy a real one.
 
     Returns:
         The rows, and how many others each rule bars; a row counts for the first rule only.
@@ -37,7 +43,7 @@ def usable_rows(table: pa.Table, min_verdict: str) -> tuple[pa.Table, dict[str, 
         )
     left = table.filter(pc.equal(table["kind"], "synthetic"))
     barred = {}
-    for rule, breaks in _rules(table, min_verdict):
+    for rule, breaks in _rules(table, min_verdict, copies):
         broken = breaks(left)
         barred[rule] = int(pc.sum(broken).as_py() or 0)
         left = left.filter(pc.invert(broken))
@@ -62,7 +68,7 @@ def not_enough(
 
 
 def _rules(
-    table: pa.Table, min_verdict: str
+    table: pa.Table, min_verdict: str, copies: Collection[str]
 ) -> Iterator[tuple[str, Callable[[pa.Table], pa.ChunkedArray]]]:
     """Yield each rule's words and what tells the rows that break it, strictest first."""
     held_out = table.filter(pc.not_equal(table["split"], "train"))
@@ -84,6 +90,8 @@ def _rules(
             _among(pc.fill_null(rows["qc_verdict"], "review"), pa.array(_ENOUGH[min_verdict]))
         ),
     )
+    ids = pa.array(sorted(copies), pa.string())
+    yield COPIES, lambda rows: _among(rows["work_id"], ids)
 
 
 def _is(column: pa.ChunkedArray, word: str) -> pa.ChunkedArray:

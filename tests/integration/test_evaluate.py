@@ -90,6 +90,15 @@ def test_outside_the_lungs_a_child_is_its_donor(first: tuple[Path, EvaluateResul
     assert ("ms_ssim", "whole") not in found
 
 
+def test_lungs_of_whole_sets_are_compared_by_their_hu(first: tuple[Path, EvaluateResult]) -> None:
+    found = values(first[1])
+    floor = found["set_histogram_distance_hu_real_to_real", "lungs"]
+    ours = found["set_histogram_distance_hu", "lungs"]
+    # Mottled lungs have no vessels: they lie further off than real ones do from each other.
+    assert 0.0 < floor.value < ours.value
+    assert ours.low < ours.value < ours.high
+
+
 def test_the_table_says_that_nothing_published_is_comparable(
     first: tuple[Path, EvaluateResult],
 ) -> None:

@@ -246,6 +246,7 @@ def test_the_scans_of_a_case_store_lie_at_no_distance_from_it(
     found = figures(result)
     for region in ("whole", "lungs"):
         assert found["fid", region].value == pytest.approx(0.0, abs=1e-6)
+    assert found["set_histogram_distance_hu", "lungs"].value == 0.0
     assert result.num_synthetic == result.num_real == NUM_SCANS
     assert ("mse", "whole") not in found
     rows = pq.read_table(tmp_path / "out" / "memorisation.parquet").to_pylist()

@@ -7,7 +7,7 @@ SWEEP/failed.parquet                      runs that could not be finished, and w
 """
 
 import fcntl
-import json
+import re
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
@@ -18,6 +18,7 @@ from typing import Any
 from factory.errors import StoreError
 from factory.storage import Storage
 from jobs.claims import differences
+from jobs.downstream.claims import read_claim
 from jobs.downstream.config import DownstreamConfig
 from jobs.downstream.fit import identity_of
 from jobs.downstream.plan import Plan
@@ -27,6 +28,7 @@ SWEEP_FILE, RUNS, FAILED = "sweep.json", "runs", "failed.parquet"
 FORMAT = 1
 
 _UNFINISHED, _LOCK = ".unfinished", ".lock"
+_RUN_NAME = re.compile(r"(?P<label>.+)-s\d+-f\d+")
 
 
 def asked_of(plan: Plan, config: DownstreamConfig) -> dict[str, Any]:
@@ -50,7 +52,8 @@ def claim(sweep: Path, asked: Mapping[str, Any]) -> None:
         _check_empty(sweep)
         # Of two sweeps that begin at once one makes it, and the other compares.
         Storage(sweep).create_json(SWEEP_FILE, asked)
-    if changed := differences(_read(file), asked):
+    found = read_claim(file, what="sweep", way_out="Choose another --out.")
+    if changed := differences(found, asked):
         raise StoreError(
             f"sweep {sweep}: asked for differently before ({'; '.join(changed)}); expected the same "
             "manifest, settings and folds: more mixes and seeds may be added, and nothing else. Choose "
@@ -66,6 +69,17 @@ def is_finished(run: Path) -> bool:
 def finished(sweep: Path) -> list[Path]:
     """Return the finished runs, by name."""
     return sorted(run for run in (sweep / RUNS).glob("[!.]*") if is_finished(run))
+
+
+def labels_of(sweep: Path) -> list[str]:
+    """Return the labels of the mixes that have a finished run."""
+    names = (_RUN_NAME.fullmatch(run.name) for run in finished(sweep))
+    return list(dict.fromkeys(name["label"] for name in names if name))
+
+
+def run_name(label: str, seed: int, fold: int) -> str:
+    """Return what the folder of a run is called."""
+    return f"{label}-s{seed}-f{fold}"
 
 
 @contextmanager
@@ -120,16 +134,3 @@ def _check_empty(sweep: Path) -> None:
             f"--out {sweep}: found {len(found)} files or folders that are no sweep's, as {found[0]}; expected "
             "a sweep, an empty folder or none. Choose another --out."
         )
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        found = str(error)
-    if not isinstance(found, dict):
-        raise StoreError(
-            f"sweep {file.parent}: found a {SWEEP_FILE} that is no JSON object ({str(found)[:100]}); expected "
-            "what a sweep wrote. Choose another --out."
-        )
-    return found

@@ -17,7 +17,7 @@ from jobs.cluster import connect
 from jobs.console import progress, say
 from jobs.downstream.config import DownstreamConfig
 from jobs.downstream.figures import MixFigures, figures_of
-from jobs.downstream.networks import build_network, call_of
+from jobs.downstream.networks import check_network
 from jobs.downstream.outcome import write_outcome
 from jobs.downstream.plan import Plan, RunSpec, make_plan, make_spec
 from jobs.downstream.results import Run, read_run
@@ -28,11 +28,14 @@ from jobs.downstream.sweep.folder import (
     claim,
     finished,
     is_finished,
+    labels_of,
+    run_name,
     working,
 )
-from jobs.downstream.sweep.mixes import Mix, distinct, volumes_of
+from jobs.downstream.sweep.mixes import Mix, distinct, mix_of, volumes_of
 from jobs.downstream.sweep.needs import Needs, bytes_of_the_largest_node, needs_of
 from jobs.downstream.sweep.task import MAX_ATTEMPTS, Failure, ended_too_often, run_once
+from jobs.downstream.telling import notes_of, tell_of
 from jobs.train.run_folder import WARNINGS
 from manifests.read import is_url, read_table
 from manifests.write import write_table
@@ -98,11 +101,11 @@ def sweep(
         ManifestError: There is no manifest, or it is torn.
     """
     # Wrong arguments would end each run alike: here they do before the first one.
-    build_network(call_of(config))
+    check_network(config)
     place = manifest if is_url(manifest) else os.path.abspath(manifest)
     out = Path(os.path.abspath(out))
-    plan = make_plan(place, num_folds=num_folds)
-    specs = specs_of(plan, out, config, _told(mixes, plan), num_seeds)
+    plan = make_plan(place, num_folds=num_folds, unannotated=config.unannotated)
+    specs = specs_of(plan, out, config, _told(mixes, plan, out), num_seeds)
     claim(out, asked_of(plan, config))
     # Before hours are spent: torn ones would be found in the end.
     _read_all(out)
@@ -110,7 +113,7 @@ def sweep(
     if len(todo) < len(specs):
         say(f"resuming: {len(specs) - len(todo)} of {len(specs)} runs are finished")
     failures = _run(todo, out, plan, config, device, ray_address) if todo else {}
-    notes = _keep_failures(out, specs, failures)
+    notes = [*notes_of(plan), *_keep_failures(out, specs, failures)]
     runs = _read_all(out)
     if not runs:
         first = next(iter(failures.values()))
@@ -136,7 +139,7 @@ def specs_of(
             plan,
             fold,
             config,
-            out=str(out / RUNS / f"{mix.label}-s{seed}-f{fold.number}"),
+            out=str(out / RUNS / run_name(mix.label, seed, fold.number)),
             seed=seed,
             label=mix.label,
             train=train[mix, fold.number],
@@ -147,20 +150,13 @@ def specs_of(
     ]
 
 
-def _told(mixes: Sequence[Mix], plan: Plan) -> list[Mix]:
+def _told(mixes: Sequence[Mix], plan: Plan, out: Path) -> list[Mix]:
     """Tell people what will not train; return the mixes that differ."""
-    for name, why in plan.left_out.items():
-        say(f"left out: {name}: {why}")
-    for rule, count in plan.barred.items():
-        say(f"left out: {count} synthetic volumes {rule}")
-    chosen, repeated = distinct(mixes, plan)
-    for label, other in repeated.items():
-        say(f"warning: {label} was left out: of so few volumes it is the same mix as {other}")
-    if len(plan.folds) > 1 and any(mix.kind != "real" for mix in chosen):
-        say(
-            "warning: each fold tests scans that the model of the synthetic volumes may have been trained on; "
-            "the manifest's own split, without --folds, tests on none of them"
-        )
+    tell_of(plan, with_synthetic=any(mix.kind != "real" for mix in mixes))
+    earlier = [mix for label in labels_of(out) if (mix := mix_of(label))]
+    chosen, renamed = distinct(mixes, plan, earlier)
+    for label, other in renamed.items():
+        say(f"warning: {label} goes by the name of {other}: they are the same volumes here")
     return chosen
 
 

@@ -3,6 +3,7 @@
 --ratios, --real-fraction --> mixes --in a fold--> its first n real volumes and its first S synthetic ones
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
@@ -11,10 +12,12 @@ from math import ceil, floor
 from typing import Any
 
 from factory.errors import UsageError
-from jobs.downstream.plan import Fold, Plan, Row
+from jobs.downstream.folds import Fold, Row
+from jobs.downstream.plan import Plan
 from manifests.errors import ManifestError
 from manifests.mix import synthetic_count
 
+_LABEL = re.compile(r"(?P<kind>real|ratio|extra)-(?P<amount>\d{1,30}(\.\d{1,30})?)")
 _FLAGS = {"real": "--real-fraction", "ratio": "--ratios", "extra": "--ratios --extra"}
 _MANY_DIGITS = 12
 
@@ -34,6 +37,18 @@ class Mix:
     def label(self) -> str:
         """What folders and tables call it, as `extra-0.25`."""
         return f"{self.kind}-{self.amount:f}"
+
+    @property
+    def real_part(self) -> float:
+        """Of all real volumes, those that it asks for."""
+        return float(self.amount) if self.kind == "real" else 1.0
+
+    @property
+    def extra(self) -> float:
+        """Synthetic volumes that it asks for, for each real one."""
+        if self.kind == "ratio":
+            return float(self.amount / (1 - self.amount))
+        return float(self.amount) if self.kind == "extra" else 0.0
 
 
 WHOLE = Mix(kind="real", amount=Decimal(1))
@@ -65,6 +80,16 @@ def parse_mixes(ratios: str | None, fractions: str | None, *, extra: bool) -> li
     return list(dict.fromkeys([WHOLE, *found]))
 
 
+def mix_of(label: str) -> Mix | None:
+    """Return the mix that a label is of; None of one that no sweep has."""
+    found = _LABEL.fullmatch(label)
+    if found is None:
+        return None
+    mix = Mix(kind=found["kind"], amount=Decimal(found["amount"]))
+    is_meant = {"real": mix.amount <= 1, "ratio": mix.amount < 1, "extra": True}[mix.kind]
+    return mix if is_meant and mix.amount else None
+
+
 def volumes_of(mix: Mix, fold: Fold) -> list[Row]:
     """Return the volumes of a fold that train in a mix.
 
@@ -87,19 +112,29 @@ def counts_of(mix: Mix, fold: Fold) -> tuple[int, int]:
     return num_real, synthetic_count(num_real, **given)
 
 
-def distinct(mixes: Sequence[Mix], plan: Plan) -> tuple[list[Mix], dict[str, str]]:
-    """Part mixes from those that would train on the same volumes as one before, in every fold.
+def distinct(
+    mixes: Sequence[Mix], plan: Plan, earlier: Sequence[Mix] = ()
+) -> tuple[list[Mix], dict[str, str]]:
+    """Return one mix for all that would train on the same volumes in every fold.
+
+    Args:
+        mixes: What is asked for.
+        plan: Where the volumes are from.
+        earlier: Mixes that there are runs of, and whose names stay.
 
     Returns:
-        The mixes, and for the label of each of the others that of the one that it repeats.
+        The mixes, and for the label of each that goes by another name that other label.
     """
     first: dict[tuple[tuple[int, int], ...], Mix] = {}
-    repeated = {}
+    for mix in (WHOLE, *earlier, *mixes):
+        first.setdefault(tuple(counts_of(mix, fold) for fold in plan.folds), mix)
+    chosen, renamed = dict[Mix, None](), {}
     for mix in mixes:
-        key = tuple(counts_of(mix, fold) for fold in plan.folds)
-        if first.setdefault(key, mix) is not mix:
-            repeated[mix.label] = first[key].label
-    return list(first.values()), repeated
+        taken = first[tuple(counts_of(mix, fold) for fold in plan.folds)]
+        chosen[taken] = None
+        if taken != mix:
+            renamed[mix.label] = taken.label
+    return list(chosen), renamed
 
 
 def _mix(kind: str, amount: Decimal) -> Mix:

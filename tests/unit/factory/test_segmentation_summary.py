@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from segmentation_scores import case, nodule, trial
 
+from factory.evaluation.intervals import Interval
 from factory.segmentation.intervals import (
     LEAST_PATIENTS,
+    interval_over_both,
     interval_over_means,
     interval_over_patients,
 )
@@ -119,9 +121,72 @@ def test_a_mean_of_nothing_is_refused():
 
 
 def test_means_of_seeds_make_students_interval():
-    found = interval_over_means(0.5, [0.4, 0.5, 0.6])
+    found = interval_over_means(0.5, [0.4, 0.5, 0.6], [7, 7, 7])
     assert (found.low, found.high) == pytest.approx((0.5 - 4.3027 * 0.1 / 3**0.5, 0.7484), abs=1e-3)
-    assert math.isnan(interval_over_means(0.5, [0.5]).low)
+    assert math.isnan(interval_over_means(0.5, [0.5], [7]).low)
+
+
+def test_an_interval_over_uneven_folds_lies_around_the_mean_that_stands_beside_it():
+    trials = [
+        trial(case("a", dice=1.0), fold=0),
+        trial(*(case(f"b{i}", dice=0.05 + 0.02 * (i % 2)) for i in range(12)), fold=1),
+        trial(*(case(f"c{i}", dice=0.10 + 0.02 * (i % 2)) for i in range(12)), fold=2),
+    ]
+    found = one_of(summarise(trials), "dice")
+    assert found.value == pytest.approx((1.0 + 12 * 0.06 + 12 * 0.11) / 25)
+    assert found.over_folds.value == found.value
+    middle = 2 * found.value - found.over_folds.high
+    # Below 0 a share cannot be.
+    assert found.over_folds.low == pytest.approx(max(0.0, middle))
+    # By hand: 3/2 of the sum of (n / 25 (mean - 0.1216))^2, and 4.3027 of two degrees of freedom.
+    parts = [(1, 1.0), (12, 0.06), (12, 0.11)]
+    error = math.sqrt(1.5 * sum((n / 25 * (mean - 0.1216)) ** 2 for n, mean in parts))
+    assert found.over_folds.high - found.value == pytest.approx(4.3027 * error, rel=1e-4)
+
+
+def test_the_interval_over_uneven_folds_has_the_true_mean_in_it():
+    rng, hits = np.random.default_rng(11), 0
+    counts = [4, 10, 12, 20, 30]
+    for _ in range(400):
+        values = [0.4 + rng.normal(0, 0.02) + rng.normal(0, 0.2, count) for count in counts]
+        whole = float(np.concatenate(values).mean())
+        found = interval_over_means(whole, [float(one.mean()) for one in values], counts)
+        hits += found.low <= 0.4 <= found.high
+    assert 0.9 <= hits / 400 <= 0.99
+
+
+def told_from_0(rng, num_seeds):
+    """Return whether no gain at all is told from 0: over both, and over patients and seeds each."""
+    # The mean has as much spread of 20 patients as of the seeds.
+    patients, seeds = rng.normal(0, 0.1, (20, 1)), rng.normal(0, 0.1, num_seeds)
+    noise = rng.normal(0, 0.05, (20, num_seeds))
+    gains = patients + (num_seeds / 20) ** 0.5 * seeds + noise
+    names = [f"p{number}" for number in range(20)]
+    over_patients = interval_over_patients(
+        gains.ravel(), [name for name in names for _ in range(num_seeds)]
+    )
+    means = gains.mean(axis=0).tolist()
+    over_seeds = interval_over_means(float(gains.mean()), means, [20] * num_seeds)
+    both = interval_over_both(over_patients, over_seeds)
+    return [not one.low <= 0 <= one.high for one in (both, over_patients, over_seeds)]
+
+
+def test_no_gain_is_told_from_0_no_more_often_than_the_interval_over_both_says():
+    rng = np.random.default_rng(4)
+    found = np.array([told_from_0(rng, 10) for _ in range(400)])
+    assert found[:, 0].mean() <= 0.05
+    # Either alone lacks the other's spread, and so do the two together.
+    assert (found[:, 1] & found[:, 2]).mean() > 0.08
+
+
+def test_an_interval_over_both_is_none_where_one_of_the_two_is():
+    some, none = Interval(0.5, 0.4, 0.7), Interval(0.5, math.nan, math.nan)
+    for pair in ((some, none), (none, some)):
+        found = interval_over_both(*pair)
+        assert (found.value, math.isnan(found.low), math.isnan(found.high)) == (0.5, True, True)
+    found = interval_over_both(some, Interval(0.5, 0.2, 0.6))
+    assert found.low == pytest.approx(0.5 - math.hypot(0.1, 0.3))
+    assert found.high == pytest.approx(0.5 + math.hypot(0.2, 0.1))
 
 
 def test_means_and_spreads_are_over_the_tests_of_all_cases():
@@ -145,13 +210,13 @@ def test_a_case_without_a_nodule_does_not_move_dice_whatever_is_predicted_in_it(
     for found in (quiet, loud):
         assert (one_of(found, "dice").value, one_of(found, "dice").n) == (0.5, 3)
         assert one_of(found, "specificity").n == 4
-    assert one_of(loud, "false_per_case").value == 1.0
+    assert one_of(loud, "false_per_scan").value == 1.0
     assert one_of(loud, "specificity").value < one_of(quiet, "specificity").value
 
 
 def test_without_any_nodule_there_is_no_dice_and_no_error():
     found = summarise([trial(case("h", dice=math.nan, nodules=()))])
-    assert {one.name for one in found} == {"specificity", "false_per_case"}
+    assert {one.name for one in found} == {"specificity", "false_per_scan"}
 
 
 def test_nodules_are_told_by_their_own_size_and_cases_by_their_largest():
@@ -181,7 +246,7 @@ def test_intervals_of_shares_stay_between_0_and_1():
     found = one_of(summarise(trials), "dice")
     assert (found.over_seeds.low, found.over_seeds.high) == (pytest.approx(0.3147, abs=1e-3), 1.0)
     small = one_of(
-        summarise([trial(case("a", num_false=9), seed=s) for s in (0, 1)]), "false_per_case"
+        summarise([trial(case("a", num_false=9), seed=s) for s in (0, 1)]), "false_per_scan"
     )
     assert small.over_seeds.high == 9.0
 
@@ -219,8 +284,8 @@ def test_seeds_that_are_better_are_those_with_more_dice_and_fewer_false_pieces()
     ]
     found = differences(after, before)
     assert one_of(found, "dice").num_seeds_better == 2
-    assert one_of(found, "false_per_case").num_seeds_better == 2
-    assert one_of(found, "false_per_case").value == pytest.approx(-2 / 3)
+    assert one_of(found, "false_per_scan").num_seeds_better == 2
+    assert one_of(found, "false_per_scan").value == pytest.approx(-2 / 3)
 
 
 def test_a_seed_that_lacks_a_fold_has_no_mean_of_its_own():

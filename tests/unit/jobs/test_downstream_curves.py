@@ -100,6 +100,34 @@ def test_a_figure_of_one_mix_is_not_drawn(mixes, tmp_path, monkeypatch):
     assert not (tmp_path / "none").exists()
 
 
+def test_two_mixes_at_one_place_are_both_drawn(tmp_path, monkeypatch):
+    runs = [
+        run_of(tmp_path, [case("p0", dice=dice)], label=label, num_synthetic=number)
+        for label, number, dice in (("real-1", 0, 0.2), ("extra-1", 8, 0.4), ("ratio-0.5", 8, 0.5))
+    ]
+    axes = draw(figures_of(runs), tmp_path, monkeypatch)["figure-5a"][0]
+    assert line_of(axes) == [(0.0, 0.2), (100.0, 0.4), (100.0, 0.5)]
+
+
+def test_without_a_run_of_all_real_volumes_the_third_panel_says_so(mixes, tmp_path, monkeypatch):
+    runs = [
+        run_of(tmp_path, [case("p0")], label=label, num_synthetic=number)
+        for label, number in (("extra-0.5", 4), ("extra-1", 8))
+    ]
+    panels = draw(figures_of(runs), tmp_path, monkeypatch)["figure-5a"]
+    assert line_of(panels[0]) == [(50.0, 0.4), (100.0, 0.4)]
+    assert panels[2].get_title() == "no run of R to differ from"
+
+
+def test_bars_of_differences_are_over_patients_and_seeds_where_there_are_several(
+    mixes, tmp_path, monkeypatch
+):
+    axes = draw(mixes, tmp_path, monkeypatch)["figure-5a"][2]
+    (bars,) = [one for one in axes.collections if one.get_label() == "95 % over patients and seeds"]
+    gain = next(one for one in mixes if one.label == "extra-1").difference("dice").over_both
+    assert bars.get_segments()[1].tolist() == [[100.0, gain.low], [100.0, gain.high]]
+
+
 def figure_of_two(folder, monkeypatch, trainings, **told):
     """Return the panels of Fig. 5a of two mixes with one test case."""
     runs = [

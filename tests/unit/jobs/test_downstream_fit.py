@@ -13,14 +13,16 @@ from downstream_sets import AFFINE, CONFIG, SIZE, make_set, row_of, scan, spec_o
 
 from factory.augment import AugmentConfig
 from factory.axes import zyx_from_ijk
-from factory.errors import FactoryError, ModelError, UsageError
+from factory.errors import FactoryError, ModelError, PassingError, UsageError
 from factory.layouts import NODULE
 from factory.segmentation.score import score_case
+from factory.volumes import Volume
 from jobs.downstream.examples import Examples, Volumes
 from jobs.downstream.fit import fit_and_test
 from jobs.downstream.plan import resolve
 from jobs.downstream.results import Run, read_run
-from jobs.downstream.segmenter import load_segmenter
+from jobs.downstream.segmenter import Grid, load_segmenter
+from jobs.readers import rows
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +117,27 @@ def test_the_kept_network_predicts_what_was_scored_and_predictions_lie_on_the_sc
     assert any(case.predicted_ml for case in run.cases)
 
 
+def test_a_kept_network_knows_its_grid_and_refuses_a_scan_of_another(
+    lake: Path, tmp_path: Path
+) -> None:
+    fit(lake, tmp_path / "run")
+    segmenter = load_segmenter(tmp_path / "run" / "model.pt")
+    assert segmenter.grid == Grid(shape=SIZE, least_mm=(2.5, 2.0, 2.0), most_mm=(2.5, 2.0, 2.0))
+    with pytest.raises(
+        ValueError,
+        match=r"found a CT of \(30, 64, 64\) voxels; expected \(12, 16, 16\), as the network",
+    ):
+        segmenter(np.zeros((30, 64, 64), np.int16))
+
+
+def test_the_grid_of_a_network_spans_the_spacings_of_its_volumes() -> None:
+    rows = [
+        {"shape": [4, 5, 6], "spacing_mm": [2.0, 0.7, 0.7]},
+        {"shape": [4, 5, 6], "spacing_mm": [1.5, 0.9, 0.8]},
+    ]
+    assert Grid.of(rows) == Grid(shape=(4, 5, 6), least_mm=(1.5, 0.7, 0.7), most_mm=(2.0, 0.9, 0.8))
+
+
 def test_a_case_whose_name_is_a_path_leaves_no_file_elsewhere(tmp_path: Path) -> None:
     rows = [row_of(tmp_path / "lake", f"c{n}", scan(n)) for n in range(2)]
     evil = row_of(tmp_path / "lake", "t", scan(9), split="test") | {"case_id": "../../evil"}
@@ -130,7 +153,7 @@ def test_volumes_that_are_broken_are_told_and_the_others_go_on(tmp_path: Path) -
     rows += [row_of(folder, f"t{n}", scan(50 + n), split="test") for n in range(2)]
     rows[0]["image_sha256"] = "0" * 64
     lake = write_rows(folder, rows)
-    (folder / "volumes" / "c1.ome.zarr" / "zarr.json").unlink()
+    (folder / "volumes" / "c1.ome.zarr" / "0" / "zarr.json").unlink()
     (folder / "volumes" / "t0.ome.zarr" / "0" / "c" / "0" / "0" / "0").write_bytes(b"torn")
     run = fit(lake, tmp_path / "run")
     told = (tmp_path / "run" / "warnings.log").read_text().splitlines()
@@ -139,6 +162,40 @@ def test_volumes_that_are_broken_are_told_and_the_others_go_on(tmp_path: Path) -
     assert any("expected 0000" in line for line in told)
     assert run.mix["num_real"] == 2
     assert [case.case_id for case in run.cases] == ["t1"]
+    assert sorted(run.left_out) == ["case c0", "case c1", "case t0"]
+    assert "expected 0000" in run.left_out["case c0"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(5, "Input/output error"),
+        PermissionError(13, "Permission denied"),
+        PassingError("s3://lake: out of reach"),
+        MemoryError(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+@pytest.mark.parametrize("name", ["c1", "t0"])
+def test_a_volume_that_may_be_read_later_fails_the_run_instead_of_being_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, name: str
+) -> None:
+    lake = make_set(tmp_path / "lake", 3, 2)
+    whole = rows.read_uri
+
+    def read(uri: str) -> Volume:
+        if uri.endswith(f"/{name}.ome.zarr"):
+            raise error
+        return whole(uri)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rows, "read_uri", read)
+        with pytest.raises(
+            FactoryError, match=rf"case {name}: .*; expected a volume that can be read\. Mend"
+        ):
+            fit(lake, tmp_path / "run")
+    assert not (tmp_path / "run" / "result.json").exists()
+    assert fit(lake, tmp_path / "run").mix["num_real"] == 3
 
 
 def test_a_row_that_says_another_grid_than_its_volume_is_left_out(tmp_path: Path) -> None:
@@ -195,10 +252,13 @@ def test_a_run_that_begins_anew_drops_the_lines_of_the_one_before(
     (tmp_path / "run").mkdir()
     for name in ("metrics.jsonl", "warnings.log"):
         (tmp_path / "run" / name).write_text("of a run that was stopped\n")
+    (tmp_path / "run" / "predictions").mkdir()
+    (tmp_path / "run" / "predictions" / "t0.nii.gz").write_bytes(b"of another network")
     run = fit(lake, tmp_path / "run")
     text = (tmp_path / "run" / "metrics.jsonl").read_text()
     lines = [json.loads(line) for line in text.splitlines()]
     assert [(line["step"], line["loss"]) for line in lines] == [(1, run.loss[0]), (2, run.loss[1])]
+    assert not (tmp_path / "run" / "predictions").exists()
     assert "of a run that was stopped" not in (tmp_path / "run" / "warnings.log").read_text()
 
 

@@ -8,8 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
+import numpy as np
 import pytest
-from downstream_sets import CONFIG, make_set, row_of, scan, write_rows
+from downstream_sets import CONFIG, make_set, read_case, row_of, scan, write_rows
+from mix_sources import drawn, make_source
 from typer.testing import CliRunner
 
 from factory.errors import FactoryError, StoreError, UsageError
@@ -17,7 +20,8 @@ from jobs.cluster import Cluster
 from jobs.downstream import command, job
 from jobs.downstream.fit import fit_and_test
 from jobs.downstream.job import DownstreamResult, downstream
-from jobs.downstream.plan import RunSpec
+from jobs.downstream.plan import RunSpec, make_plan
+from jobs.downstream.sweep.mixes import parse_mixes, volumes_of
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +77,7 @@ def test_other_settings_under_a_finished_run_are_refused_with_the_difference(
     for given, difference in (
         ({"seed": 3}, "seed was 0, is 3"),
         ({"num_folds": 2}, "folds was 1, is 2"),
-        ({"keep_predictions": True}, "keep_predictions was False, is True"),
+        ({"config": {"unannotated": "healthy"}}, r"unannotated was left-out, is healthy"),
         ({"config": {"steps": 3}}, r"downstream\.steps was 2, is 3"),
         (
             {"config": {"network_args": {"channels": [4, 4], "strides": [2]}}},
@@ -85,6 +89,28 @@ def test_other_settings_under_a_finished_run_are_refused_with_the_difference(
     # How a run goes is not what it is.
     run(lake, tmp_path / "out", config={"num_loaders": 1, "num_cached": 3})
     assert len(runs) == 1
+
+
+def test_predictions_of_a_finished_run_are_written_without_training_it_again(
+    lake: Path, tmp_path: Path, runs: list[RunSpec], capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = {"steps": 8}
+    run(lake, tmp_path / "kept", config=config, keep_predictions=True)
+    run(lake, tmp_path / "out", config=config)
+    run(lake, tmp_path / "out", config=config, keep_predictions=True)
+    assert len(runs) == 2
+    files = sorted((tmp_path / "out" / "predictions").iterdir())
+    assert [file.name for file in files] == ["t0.nii.gz", "t1.nii.gz"]
+    for file in files:
+        kept = tmp_path / "kept" / "predictions" / file.name
+        found, expected = (np.asarray(nib.load(one).dataobj) for one in (file, kept))
+        assert np.array_equal(found, expected)
+    assert "predicted 2 cases again" in capsys.readouterr().err
+    files[0].unlink()
+    run(lake, tmp_path / "out", config=config, keep_predictions=True)
+    assert "predicted 1 cases again" in capsys.readouterr().err
+    run(lake, tmp_path / "out", config=config, keep_predictions=True)
+    assert "again, into" not in capsys.readouterr().err
 
 
 def test_a_run_that_never_finished_is_anybodys(
@@ -182,8 +208,47 @@ def test_the_command_gives_the_result_on_stdout_and_figures_and_the_next_step_be
     assert result.exit_code == 0
     assert result.stdout == f"{tmp_path / 'out' / 'result.json'}\n"
     assert "4R+1S, 2 real test cases: dice " in result.stderr
-    assert f"Next: factory downstream sweep --manifest {lake} --ratios" in result.stderr
+    # Of four real volumes and a synthetic one.
+    told = f"Next: factory downstream sweep --manifest {lake} --ratios 0,0.06,0.12,0.25 --extra\n"
+    assert told in result.stderr
     assert (runs[0].config.steps, runs[0].seed) == (2, 4)
+
+
+@pytest.mark.parametrize(
+    ("num_real", "num_synthetic", "flags"),
+    [
+        (4, 0, "--real-fraction 0.25,0.5,1"),
+        (12, 4, "--ratios 0,0.08,0.16,0.33 --extra"),
+        (7, 2, "--ratios 0,0.07,0.14,0.28 --extra"),
+        (3, 9, "--ratios 0,0.25,0.5,1 --extra"),
+    ],
+)
+def test_the_next_step_asks_for_no_more_than_the_manifest_has(
+    tmp_path: Path, num_real: int, num_synthetic: int, flags: str
+) -> None:
+    rows = [read_case(f"c{n}") for n in range(num_real)] + [read_case("t", split="test")]
+    rows += [drawn("c0", n) for n in range(num_synthetic)]
+    plan = make_plan(make_source(tmp_path / "lake", "lake", rows))
+    assert command._mixes(plan.extra) == flags
+    amounts = flags.split()[1]
+    mixes = parse_mixes(amounts, None, extra=True) if num_synthetic else []
+    for mix in mixes:
+        volumes_of(mix, plan.folds[0])
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        ("--recipe own.toml", "--recipe"),
+        ("--folds 5", "--folds"),
+        ("--seed 0", "--seed"),
+        ("--keep-predictions", "--keep-predictions"),
+    ],
+)
+def test_flags_before_sweep_are_refused_for_it_would_not_see_them(flags: str, told: str) -> None:
+    words = [*flags.split(), "sweep", "--ratios", "0.5"]
+    with pytest.raises(UsageError, match=rf"^{told}: found before `sweep`, which would not see it"):
+        CliRunner().invoke(command.app, words, catch_exceptions=False)
 
 
 def test_sweep_is_a_command_of_its_own_and_starts_no_run() -> None:

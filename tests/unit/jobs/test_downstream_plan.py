@@ -5,24 +5,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from downstream_sets import read_case as case
 from manifest_rows import sha
-from mix_sources import case, digest_of, drawn
+from mix_sources import digest_of, drawn
 
 from factory.errors import StoreError, UsageError
 from jobs.downstream.config import DownstreamConfig
-from jobs.downstream.plan import Plan, Row, RunSpec, make_plan, make_spec, mix_label, resolve
+from jobs.downstream.folds import Row
+from jobs.downstream.plan import Plan, RunSpec, make_plan, make_spec, mix_label, resolve
 from manifests.write import manifest_table, with_mix, write_table
 
 CONFIG = DownstreamConfig()
 
 
-def plan_of(
-    tmp_path: Path, *rows: dict[str, object], num_folds: int = 1, name: str = "lake"
-) -> Plan:
+def plan_of(tmp_path: Path, *rows: dict[str, object], name: str = "lake", **given: Any) -> Plan:
     """Return the plan of rows that nobody has looked at: a manifest made by hand can hold any."""
     manifest = tmp_path / f"{name}.parquet"
     write_table(with_mix(manifest_table(rows)), manifest)
-    return make_plan(str(manifest), num_folds=num_folds)
+    return make_plan(str(manifest), **given)
 
 
 def cases(rows: tuple[Row, ...]) -> list[str]:
@@ -62,9 +62,9 @@ def test_a_synthetic_volume_never_tests_and_no_child_of_a_held_out_donor_trains(
     assert cases(fold.test) == ["t"]
     assert [(row["case_id"], row["kind"]) for row in fold.synthetic] == [("a", "synthetic")]
     assert plan.barred == {
-        "in val or test": 1,
-        "of a donor in val or test": 3,
-        "rejected by quality control": 1,
+        "in val or test": (1,),
+        "of a donor in val or test": (3,),
+        "rejected by quality control": (1,),
     }
 
 
@@ -92,6 +92,12 @@ def test_each_patient_tests_in_one_fold_and_its_children_train_in_the_others(
         assert len(fold.synthetic) == 7 - len(out)
         assert len(fold.real) + len(fold.test) == 8
     assert {len({row["patient_id"] for row in fold.test}) for fold in plan.folds} == {2, 3}
+    # Each is barred where its donor tests, and counted there: not once a fold and then added up.
+    assert plan.num_synthetic == 7
+    assert plan.barred == {
+        "whose donor tests": tuple(len({r["patient_id"] for r in f.test}) for f in plan.folds)
+    }
+    assert plan.extra == min(len(fold.synthetic) / len(fold.real) for fold in plan.folds)
 
 
 def test_the_first_real_volumes_are_the_same_whatever_rows_follow_or_their_order(
@@ -111,6 +117,35 @@ def test_volumes_without_a_layout_are_left_out_with_the_reason(tmp_path: Path) -
     plan = plan_of(tmp_path, case("a"), bare, case("t", split="test"))
     assert plan.left_out == {"case b": "it has no layout, which would say where its nodules are"}
     assert cases(plan.folds[0].real) == ["a"]
+
+
+def test_scans_that_nobody_looked_for_nodules_in_neither_train_nor_test(tmp_path: Path) -> None:
+    rows = [
+        *(case("a"), case("b", layout_origin="none"), case("t", split="test")),
+        *(case("u", split="test", layout_origin="none"), drawn("b", 0), drawn("u", 1)),
+        case("bare", layout_origin="none", layout_sha256=None, layout_uri=None),
+    ]
+    plan = plan_of(tmp_path, *rows)
+    (fold,) = plan.folds
+    assert (cases(fold.real), cases(fold.test)) == (["a"], ["t"])
+    # What was put into such a scan by rule is known; children of a held-out one are barred as ever.
+    assert cases(fold.synthetic) == ["b"]
+    assert (plan.num_unannotated, plan.num_real, list(plan.left_out)) == (2, 5, ["case bare"])
+
+    (fold,) = plan_of(tmp_path, *rows, unannotated="healthy").folds
+    assert (sorted(cases(fold.real)), cases(fold.test)) == (["a", "b"], ["t", "u"])
+
+
+def test_a_set_that_nobody_annotated_is_refused_with_the_counts_and_the_way_out(
+    tmp_path: Path,
+) -> None:
+    rows = [case("a"), case("t", split="test", layout_origin="none")]
+    with pytest.raises(
+        UsageError,
+        match=r"no real test or validation volume with a layout \(1 of 2 real scans are left out, for nobody "
+        r'annotated them; \[downstream\] unannotated = "healthy" takes',
+    ):
+        plan_of(tmp_path, *rows)
 
 
 def test_a_patient_that_trains_and_tests_is_refused_with_the_case_and_the_way_out(

@@ -59,6 +59,7 @@ def test_a_run_is_read_back_as_it_was_written(written):
     assert (found.network, found.num_parameters, found.steps) == ("AttentionUnet", 1234, 2)
     assert (found.config["steps"], found.manifest, found.seconds) == (2, "mixed.parquet", 1.5)
     assert (found.loss, found.digest) == ((1.5, 1.25), "d" * 64)
+    assert found.left_out == {}
     assert (found.trial.seed, found.trial.fold, len(found.trial.cases)) == (0, 0, 4)
 
 
@@ -102,6 +103,8 @@ def test_a_run_is_finished_only_once_its_result_is_there(tmp_path, monkeypatch):
         ({"seed": True}, r"found seed 'True'"),
         ({"loss": ["low"]}, r"a loss that is no number"),
         ({"loss": None}, r"found loss 'None'"),
+        ({"left_out": ["c1"]}, r"found left_out \"\['c1'\]\""),
+        ({"left_out": {"c1": 3}}, r"reasons of what was left out that are no text"),
         ({"loss": [10**400]}, r"a loss that is no number"),
         ({"mix": {"num_real": 1}}, r"a mix of \{'num_real': 1\}"),
         ({"mix": {"num_real": 1, "num_synthetic": -1}}, r"a mix of"),

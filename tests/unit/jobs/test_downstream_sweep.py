@@ -14,7 +14,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from mix_sources import case, drawn, make_source
+from downstream_sets import read_case as case
+from mix_sources import drawn, make_source
 from typer.testing import CliRunner
 
 from factory.errors import FactoryError, StoreError, UsageError
@@ -457,6 +458,21 @@ def test_folds_test_each_patient_once_and_say_what_the_generator_may_have_seen(
         assert sorted(tested) == [*(f"c{n}" for n in range(6)), "t0", "t1"]
     told = capsys.readouterr().err
     assert "scans that the model of the synthetic volumes may have been trained on" in told
+    assert "nodules may be pasted" not in told
+    assert "left out in each fold: 0 to 4 of 8 synthetic volumes whose donor tests" in told
+
+
+def test_folds_of_a_lake_with_pasted_nodules_warn_of_tissue_that_tests(
+    calls: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [case(f"c{n}") for n in range(4)]
+    rows += [drawn(f"c{n}", n, sampler="copy-paste") for n in range(4)]
+    lake = make_source(tmp_path / "lake", "lake", rows)
+    mixes = parse_mixes("0.25", None, extra=True)
+    sweep(lake, tmp_path / "out", CONFIG, mixes, num_seeds=1, num_folds=2)
+    told = capsys.readouterr().err
+    assert "warning: each fold tests scans whose nodules may be pasted into the synthetic" in told
+    assert "model of the synthetic volumes" not in told
 
 
 def test_what_cannot_train_is_said_before_the_first_run(
@@ -485,7 +501,39 @@ def test_mixes_that_come_to_the_same_volumes_are_told(
     sweep(source, tmp_path / "out", CONFIG, parse_mixes("0.5,0.51", None, extra=True), num_seeds=1)
     assert calls == ["real-1-s0-f0", "extra-0.5-s0-f0"]
     told = capsys.readouterr().err
-    assert "extra-0.51 was left out: of so few volumes it is the same mix as extra-0.5" in told
+    assert "extra-0.51 goes by the name of extra-0.5: they are the same volumes here" in told
+
+
+def test_a_mix_that_the_folder_has_by_another_name_is_not_trained_again(
+    source: str, calls: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    sweep(source, out, CONFIG, parse_mixes("1", None, extra=True), num_seeds=1)
+    calls.clear()
+    # Half of the mixed set is one for each real one.
+    sweep(source, out, CONFIG, parse_mixes("0.25,0.5", None, extra=False), num_seeds=2)
+    assert calls == ["ratio-0.25-s0-f0", "real-1-s1-f0", "ratio-0.25-s1-f0", "extra-1-s1-f0"]
+    assert "ratio-0.5 goes by the name of extra-1" in capsys.readouterr().err
+
+
+def test_scans_that_nobody_annotated_are_counted_to_people_and_beneath_the_table(
+    source: str, calls: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [case("c0"), case("c1"), case("t0", split="test"), case("c2", layout_origin="none")]
+    lake = make_source(tmp_path / "lake", "cases", rows)
+    mixes = parse_mixes(None, "1", extra=False)
+    for policy, told in (
+        ("left-out", "left out: 1 of 4 real scans, which nobody annotated (layout_origin none); "),
+        ("healthy", "warning: 1 of 4 real scans, which nobody annotated, count as free of nodules"),
+    ):
+        config = replace(CONFIG, unannotated=policy)
+        result = sweep(lake, tmp_path / policy, config, mixes, num_seeds=1)
+        assert told in capsys.readouterr().err
+        assert told in Path(result.table).read_text()
+    trained = [
+        read_run(tmp_path / one / "runs" / "real-1-s0-f0") for one in ("left-out", "healthy")
+    ]
+    assert [run.num_real for run in trained] == [2, 3]
 
 
 def test_what_runs_warn_of_is_said_once(

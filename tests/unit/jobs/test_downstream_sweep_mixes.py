@@ -6,8 +6,17 @@ from typing import Any
 import pytest
 
 from factory.errors import UsageError
-from jobs.downstream.plan import Fold, Plan
-from jobs.downstream.sweep.mixes import WHOLE, Mix, counts_of, distinct, parse_mixes, volumes_of
+from jobs.downstream.folds import Fold
+from jobs.downstream.plan import Plan
+from jobs.downstream.sweep.mixes import (
+    WHOLE,
+    Mix,
+    counts_of,
+    distinct,
+    mix_of,
+    parse_mixes,
+    volumes_of,
+)
 
 RATIOS = "0,0.25,0.5,0.75,1.0"
 
@@ -139,6 +148,40 @@ def test_mixes_that_would_be_the_same_volumes_are_trained_once() -> None:
     chosen, repeated = distinct(mixes, plan_of(fold_of(3, 9)))
     assert labels(chosen) == ["real-1", "extra-0.25", "extra-0.5"]
     assert repeated == {"extra-0.01": "real-1", "extra-0.3": "extra-0.25"}
+
+
+def test_of_mixes_that_there_are_runs_of_the_name_stays() -> None:
+    plan = plan_of(fold_of(6, 9))
+    (_, half), (_, one) = parse_mixes("0.5", None, extra=False), parse_mixes("1", None, extra=True)
+    assert distinct([WHOLE, half], plan, [one]) == ([WHOLE, one], {"ratio-0.5": "extra-1"})
+    assert distinct([WHOLE, half, one], plan) == ([WHOLE, half], {"extra-1": "ratio-0.5"})
+    # Earlier ones that are not asked for are not asked for.
+    assert distinct([WHOLE], plan, [one]) == ([WHOLE], {})
+
+
+def test_a_label_says_which_mix_it_is_of() -> None:
+    asked = [
+        *parse_mixes("0.25,1,10,0.0000001", "0.5,1", extra=True),
+        *parse_mixes("0.25,0.999", None, extra=False),
+    ]
+    assert [mix_of(mix.label) for mix in asked] == asked
+    shares = {mix.label: (mix.real_part, mix.extra) for mix in asked}
+    assert shares["real-1"] == (1.0, 0.0)
+    assert shares["real-0.5"] == (0.5, 0.0)
+    assert shares["extra-10"] == (1.0, 10.0)
+    assert shares["ratio-0.25"] == (1.0, pytest.approx(1 / 3))
+    for label in (
+        "",
+        "4R+1S",
+        "real-",
+        "real-2",
+        "real-0",
+        "ratio-1",
+        "extra-x",
+        "extra--1",
+        "x-1",
+    ):
+        assert mix_of(label) is None
 
 
 def test_mixes_that_differ_in_one_fold_are_both_trained() -> None:

@@ -1,6 +1,8 @@
 """Table III, and figures.parquet: what runs come to, and what may be read from it."""
 
 import math
+import re
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -93,11 +95,19 @@ def test_the_difference_is_of_pairs_with_its_interval_and_the_seeds_that_are_bet
         ]
     page = table3(figures_of(runs))
     dice = next(
-        cells for cells in cells_of(page, "R + 100 %S") if cells[1] == "Dice" and "of" in cells[6]
+        cells for cells in cells_of(page, "R + 100 %S") if cells[1] == "Dice" and "of" in cells[7]
     )
     assert dice[2] == "+0.0167"
-    assert dice[6:] == ["2 of 3", "15"]
-    assert dice[5] == "-"
+    assert dice[7:] == ["2 of 3", "15"]
+    assert dice[6] == "-"
+    patients, seeds, both = (list(map(float, ends.split(" to "))) for ends in dice[3:6])
+    assert both[0] == pytest.approx(
+        0.0167 - math.hypot(0.0167 - patients[0], 0.0167 - seeds[0]), abs=2e-4
+    )
+    assert both[1] == pytest.approx(
+        0.0167 + math.hypot(patients[1] - 0.0167, seeds[1] - 0.0167), abs=2e-4
+    )
+    assert "believe a gain whose interval over both leaves 0 out" in page
     assert "## Against R, test by test" in page
 
 
@@ -141,11 +151,12 @@ def test_a_label_cannot_break_a_line_of_the_table(tmp_path):
     folder = tmp_path / "odd"
     found = figures_of([run_of(folder, cases, label="a|b` c\nd", num_synthetic=4)])
     assert found[0].title == "a|b` c\nd"
+    assert math.isnan(found[0].real_part)
     lines = cells_of(table3(found), "**a/b' c d**")
     assert len(lines[0]) == 14
 
 
-def test_the_baseline_is_the_one_with_most_real_volumes_and_no_synthetic(tmp_path):
+def test_the_baseline_is_all_real_volumes_alone_and_nothing_stands_in_for_it(tmp_path):
     runs = [
         of_mix(tmp_path, "extra-1", [0.5], num_synthetic=8),
         of_mix(tmp_path, "real-0.5", [0.2], num_real=4),
@@ -153,9 +164,97 @@ def test_the_baseline_is_the_one_with_most_real_volumes_and_no_synthetic(tmp_pat
     ]
     found = {one.label: one.against for one in figures_of(runs)}
     assert found == {"extra-1": "real-1", "real-0.5": "real-1", "real-1": ""}
-    alone = figures_of(runs[:1])
-    assert (alone[0].title, alone[0].against, alone[0].differences) == ("extra-1", "", ())
-    assert "## Against" not in table3(alone)
+    without = figures_of(runs[:2])
+    assert [(one.title, one.against, one.differences) for one in without] == [
+        ("50 %R", "", ()),
+        ("R + 100 %S", "", ()),
+    ]
+    page = table3(without)
+    assert "## Against" not in page
+    assert "**R is missing**: no run of all real volumes alone (`real-1`) is finished" in page
+    assert cells_of(page, "**50 %R**")[0][-2:] == ["", ""]
+    assert "R is missing" not in table3(figures_of(runs))
+
+
+def uneven_folds(tmp_path):
+    """Return five folds of uneven counts; one training of the larger mix failed."""
+    counts = [641, 640, 640, 640, 641]
+    runs = [
+        of_mix(
+            tmp_path,
+            label,
+            [0.3, 0.4],
+            num_real=count,
+            num_synthetic=count * (label == "extra-1"),
+            fold=fold,
+        )
+        for label in ("real-1", "extra-1")
+        for fold, count in enumerate(counts)
+    ]
+    return runs[:-1]
+
+
+def test_folds_of_uneven_counts_and_a_failed_run_leave_a_mix_its_name_and_its_place(tmp_path):
+    found = figures_of(uneven_folds(tmp_path))
+    assert [(one.title, one.real_part, one.extra) for one in found] == [
+        ("R", 1.0, 0.0),
+        ("R + 100 %S", 1.0, 1.0),
+    ]
+    assert cells_of(table3(found), "**R + 100 %S**")[0][-2:] == [".3914", ".4078"]
+
+
+def test_a_volume_that_one_training_lacked_leaves_the_name_and_is_told(tmp_path):
+    runs = [
+        of_mix(tmp_path, "real-1", [0.3] * 5, num_real=8),
+        of_mix(
+            tmp_path,
+            "extra-1",
+            [0.3] * 5,
+            num_real=7,
+            num_synthetic=8,
+            left_out={"case c3": "a chunk | is torn"},
+        ),
+    ]
+    found = figures_of(runs)
+    assert [one.title for one in found] == ["R", "R + 100 %S"]
+    page = table3(found)
+    assert (
+        "- R + 100 %S: 1 of 1 trainings went without volumes that could not be used, as seed 0 of fold 0 "
+        "without 1, case c3 among them: a chunk / is torn" in page
+    )
+    assert "- R: " not in page
+
+
+def test_trainings_that_were_tested_on_other_cases_are_named(tmp_path):
+    runs = [
+        of_mix(tmp_path, "real-1", [0.3] * 5, seed=0),
+        of_mix(tmp_path, "real-1", [0.3] * 5, seed=1),
+        of_mix(tmp_path, "extra-1", [0.5] * 5, num_synthetic=8, seed=0),
+        of_mix(tmp_path, "extra-1", [0.5] * 4, num_synthetic=8, seed=1),
+    ]
+    page = table3(figures_of(runs))
+    assert (
+        "- R + 100 %S: 1 of 2 trainings were tested on fewer cases than others, as seed 1 of fold 0 without 1, "
+        "p4-0 among them" in page
+    )
+    assert "- R: " not in page
+    assert "tested on fewer" not in table3(figures_of(runs[:3]))
+
+
+def test_the_page_tells_how_two_sweeps_are_compared(tmp_path, monkeypatch, capsys):
+    for sweep, gain in (("sweep", 0.1), ("other-sweep", 0.0)):
+        for seed in range(3):
+            of_mix(tmp_path / sweep / "runs", "extra-1", [0.3 + gain, 0.5], seed=seed)
+    page = Path(__file__).parents[3] / "docs" / "downstream.md"
+    (block,) = re.findall(r"^```py\n(.*?)^```", page.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+    monkeypatch.chdir(tmp_path)
+    exec(block, {})
+    told = capsys.readouterr().out.splitlines()
+    assert "dice all 0.05 3 of 3 seeds" in told
+
+
+def test_what_no_interval_covers_is_said(mixes):
+    assert "No interval here covers another training of the generator" in table3(mixes)
 
 
 def test_counts_that_differ_between_folds_are_told_from_least_to_most(tmp_path):
@@ -199,6 +298,7 @@ def test_all_numbers_are_in_parquet_with_their_intervals(runs, mixes, tmp_path):
         summary.over_patients.high,
     )
     assert (row["seeds_low"], row["folds_low"]) == (summary.over_seeds.low, None)
+    assert (row["both_low"], row["both_high"]) == (summary.over_both.low, summary.over_both.high)
     assert (row["num_seeds"], row["num_seeds_better"], row["num_tests"]) == (3, 3, 60)
     assert rows["real-1", None, "dice", "all"]["num_seeds_better"] is None
     assert (row["title"], row["num_real"], row["num_synthetic"]) == ("R + 100 %S", 80.0, 80.0)

@@ -1,5 +1,6 @@
 """Shares, ratios and the attack on sets whose distances can be counted by hand."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,8 +9,10 @@ import pytest
 
 from jobs.evaluate.figures import Side, pair_figures_of
 from jobs.evaluate.given import Item
+from jobs.evaluate.histogram_figures import histogram_figures
 from jobs.evaluate.kept import Kept, Measured
 from jobs.evaluate.memorised import memorisation_figures, memorisation_rows
+from manifests.errors import ManifestError
 
 
 def side(points: dict[str, tuple[float, str, str]], *, drawn: bool = False, **pair: float) -> Side:
@@ -29,7 +32,7 @@ def side(points: dict[str, tuple[float, str, str]], *, drawn: bool = False, **pa
             )
         )
         at = np.array([place], np.float32)
-        measured.append(Measured(at, at, at, pair))
+        measured.append(Measured(at, at, at, at, pair))
     return Side(items, measured)
 
 
@@ -97,7 +100,7 @@ def test_pairs_are_resampled_by_patient_and_absent_figures_are_left_out() -> Non
     )
     (found,) = pair_figures_of(drawn)
     assert (found.name, found.region, found.n, found.interval.value) == ("mse", "lungs", 3, 0.5)
-    assert found.note.endswith("bootstrap of 2 patients")
+    assert found.note.endswith("no interval: volumes of 2 patients, 5 or more make one")
 
 
 def test_what_was_measured_is_read_back_as_it_was(tmp_path: Any) -> None:
@@ -107,6 +110,7 @@ def test_what_was_measured_is_read_back_as_it_was(tmp_path: Any) -> None:
     }
     row = {name: vector.tobytes() for name, vector in vectors.items()}
     row |= {"thumbnail": np.ones(2, np.float32).tobytes(), "key": "k", "pair": '{"mse_lung": null}'}
+    row |= {"lung_hu": np.full(4, 0.25, np.float32).tobytes()}
     kept.add(row, "case c0")
     kept.write()
     again = Kept(tmp_path, "other net")
@@ -117,3 +121,31 @@ def test_what_was_measured_is_read_back_as_it_was(tmp_path: Any) -> None:
     assert again["k"].pair == {"mse_lung": None}
     again.write()
     assert pq.read_table(tmp_path / "features.parquet")["extractor"].to_pylist() == ["net"]
+
+
+def test_features_of_another_release_are_refused_with_the_way_out(tmp_path: Any) -> None:
+    from manifests.write import write_table
+
+    older = Kept(tmp_path, "net")
+    older.write()
+    table = pq.read_table(tmp_path / "features.parquet").drop_columns(["lung_hu"])
+    write_table(table.replace_schema_metadata(None), tmp_path / "features.parquet")
+    with pytest.raises(ManifestError, match=r"lung_hu.* Or remove it: all volumes are measured"):
+        Kept(tmp_path, "net")
+
+
+def test_sets_without_lungs_have_no_distance_of_them_and_it_is_said() -> None:
+    def with_lungs(one: Side, hu: list[list[float]]) -> Side:
+        shares = [np.array(values, np.float32) for values in hu]
+        found = [replace(old, lung_hu=new) for old, new in zip(one.measured, shares, strict=True)]
+        return Side(one.items, found, one.name)
+
+    real = with_lungs(side({f"t{i}": (0.0, f"t{i}", "train") for i in range(4)}), [[1.0, 0.0]] * 4)
+    names = {f"s{i}": (0.0, f"t{i}", "train") for i in range(3)}
+    drawn = with_lungs(side(names, drawn=True), [[0.0, 1.0], [0.0, 0.0], [0.0, 1.0]])
+    bare = with_lungs(side(names, drawn=True), [[0.0, 1.0], [0.0, 0.0], [0.0, 0.0]])
+    told: list[str] = []
+    figure, floor = histogram_figures(real, [drawn, bare], 5, told.append)
+    assert (figure.interval.value, figure.n, figure.region) == (1.0, 2, "lungs")
+    assert (floor.name, floor.interval.value) == ("set_histogram_distance_hu_real_to_real", 0.0)
+    assert told == ["set_histogram_distance_hu: : fewer than 2 volumes have lungs"]

@@ -16,8 +16,8 @@ from factory.evaluation.frechet import frechet_distance
 from factory.evaluation.mmd import mmd_squared
 from factory.evaluation.moments import Moments, merge
 from factory.evaluation.paired import WINDOW
-from jobs.evaluate import similarity
-from jobs.evaluate.extractors import medicalnet, open_extractor
+from jobs.evaluate import extractors, similarity
+from jobs.evaluate.extractors import Scale, medicalnet, open_extractor
 
 
 def normal(seed: int, count: int = 80, shift: float = 0.0) -> np.ndarray:
@@ -151,8 +151,8 @@ def test_the_last_stages_are_dilated_by_2_and_4_and_all_else_is_as_published(
     assert not network.training
 
 
-def test_a_file_of_weights_is_named_by_its_digest(
-    published: dict[str, torch.Tensor], tmp_path: Path
+def test_a_file_of_weights_is_named_by_its_digest_and_by_whether_it_is_the_authors(
+    published: dict[str, torch.Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from factory.digests import sha256_of_file
 
@@ -161,10 +161,15 @@ def test_a_file_of_weights_is_named_by_its_digest(
     torch.save({"state_dict": state | {"module.conv_seg.0.weight": torch.zeros(2)}}, path)
     extractor = open_extractor(path, "cpu")
     assert extractor.digest == sha256_of_file(path)
-    assert extractor.name == f"medicalnet-resnet50-{extractor.digest[:8]}"
+    assert extractor.name == f"medicalnet-resnet50-unverified-{extractor.digest[:8]}"
+    assert extractor.scale is Scale.UNVERIFIED
     found = extractor(WINDOW.encode(scan(0).ct))
     assert found.shape == (2048,)
     assert np.isfinite(found).all()
+    monkeypatch.setattr(extractors, "PUBLISHED", frozenset({extractor.digest}))
+    theirs = open_extractor(path, "cpu")
+    assert theirs.name == f"medicalnet-resnet50-{extractor.digest[:8]}"
+    assert theirs.scale is Scale.PUBLISHED
 
 
 def test_weights_of_something_else_are_refused(tmp_path: Path) -> None:

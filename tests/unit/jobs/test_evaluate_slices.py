@@ -103,7 +103,23 @@ def test_radimagenets_own_names_and_a_head_are_known(
     extractor = open_slice_extractor(path, "cpu")
     expected = features_of(resnet50_of(state, where="weights"), images)
     np.testing.assert_array_equal(features_of(extractor.network, images), expected)
-    assert extractor.name == f"resnet50-2d-{extractor.digest[:8]}"
+    assert extractor.name == f"radimagenet-resnet50-{extractor.digest[:8]}"
+
+
+def test_only_weights_that_come_as_radimagenets_do_are_called_so(
+    state: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    path = tmp_path / "resnet50.pth"
+    biased = state | {
+        name.removesuffix("weight") + "bias": torch.zeros(len(weight))
+        for name, weight in state.items()
+        if weight.ndim == 4
+    }
+    names = {}
+    for kind, content in (("torchvision", state), ("keras", biased)):
+        torch.save({f"module.{name}": weight for name, weight in content.items()}, path)
+        names[kind] = open_slice_extractor(path, "cpu").name.rpartition("-")[0]
+    assert names == {"torchvision": "resnet50-2d", "keras": "radimagenet-resnet50"}
 
 
 def test_weights_of_something_else_are_refused(tmp_path: Path) -> None:

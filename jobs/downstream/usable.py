@@ -3,15 +3,16 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from factory.errors import UsageError
+from factory.errors import PassingError, UsageError
 from jobs.downstream.examples import Volumes
-from jobs.downstream.plan import Row, RunSpec, resolve
+from jobs.downstream.folds import Row
+from jobs.downstream.plan import RunSpec, resolve
 from jobs.downstream.workers import Workers
 from jobs.readers.rows import name_of
 
 
 @dataclass(frozen=True, slots=True)
-class Sides:
+class UsableVolumes:
     """What trains and what tests."""
 
     train: Sequence[Row]
@@ -20,9 +21,9 @@ class Sides:
     """Volumes that were planned and cannot be used, by name, and why."""
 
 
-def sound_sides(
+def usable_volumes(
     spec: RunSpec, volumes: Volumes, workers: Workers, tell: Callable[[str], None]
-) -> Sides:
+) -> UsableVolumes:
     """Read each volume of a run once; return those that are what the manifest says.
 
     Args:
@@ -33,6 +34,8 @@ def sound_sides(
 
     Raises:
         StoreError: The manifest is not what the run was planned on.
+        PassingError: A volume can't be read now, and may be later: a run without it would stand for
+            good.
         UsageError: Nothing is left to train on or to test on, or nothing that trains has a nodule.
     """
     train, test = resolve(spec)
@@ -43,7 +46,14 @@ def sound_sides(
     )
     left_out = {}
     for row in (*train, *test):
-        if why := states[row["image_uri"]].problem:
+        state = states[row["image_uri"]]
+        if state.may_pass:
+            # By all workers alike: they wait for each other.
+            raise PassingError(
+                f"{spec.manifest}: {name_of(row)}: {state.problem.rstrip('.')}; expected a volume that can be "
+                "read. Mend the cause and run the same command again."
+            )
+        if why := state.problem:
             left_out[name_of(row)] = why
             tell(f"left out: {name_of(row)}: {why}")
     sides = [
@@ -61,4 +71,4 @@ def sound_sides(
             f"{spec.manifest}: found no nodule in {len(sides[0])} training volumes{first}; expected some to "
             "learn from. Ingest scans with annotated nodules."
         )
-    return Sides(sides[0], sides[1], left_out)
+    return UsableVolumes(sides[0], sides[1], left_out)

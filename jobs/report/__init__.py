@@ -1,0 +1,1 @@
+"""`factory report`: one page on what a lake holds."""
