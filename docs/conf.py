@@ -2,6 +2,7 @@
 
 project = "CT Factory"
 author = "CT Factory contributors"
+copyright = "CT Factory contributors, Apache-2.0"  # noqa: A001
 extensions = ["myst_parser"]
 source_suffix = {".md": "markdown"}
 exclude_patterns = ["**/README.md"]

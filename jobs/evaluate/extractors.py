@@ -19,6 +19,7 @@ _DILATIONS = {"layer3": 2, "layer4": 4}
 """MedicalNet's: its last two stages widen their filters where a ResNet halves the grid."""
 
 _MEDICALNET = "resnet_50.pth of MedicalNet"
+_MEDICALNET_FEATURES = 2048
 
 PUBLISHED = frozenset({"5b6189cafbee2f5604a7279b62bc163365aa6a86a377e1dc260a14275cacbd84"})
 """SHA-256 of `resnet_50.pth`, the same in the archive of MedicalNet's authors and on their page at Hugging
@@ -48,6 +49,7 @@ class Extractor:
     digest: str
     """SHA-256: of the file of weights, or of the weights that were drawn."""
     scale: Scale
+    num_features: int
 
     def __call__(self, units: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the (F,) float32 features of a (z, y, x) volume in [-1, 1]."""
@@ -69,7 +71,7 @@ def open_extractor(weights: Path | None, device: str) -> Extractor:
     """
     if weights is None:
         fixed = FixedExtractor()
-        return Extractor(fixed.to(device), fixed.name, fixed.digest, Scale.OWN)
+        return Extractor(fixed.to(device), fixed.name, fixed.digest, Scale.OWN, fixed.num_features)
     digest = sha256_of_file(weights)
     state = state_of(weights, flag="--weights", expected=_MEDICALNET)
     # A head for segmentation, which features do without.
@@ -77,7 +79,8 @@ def open_extractor(weights: Path | None, device: str) -> Extractor:
     network = medicalnet(state, where=str(weights)).to(device)
     scale = Scale.PUBLISHED if digest in PUBLISHED else Scale.UNVERIFIED
     told = "medicalnet-resnet50" if scale is Scale.PUBLISHED else "medicalnet-resnet50-unverified"
-    return Extractor(network, f"{told}-{digest[:_DIGITS]}", digest, scale)
+    name = f"{told}-{digest[:_DIGITS]}"
+    return Extractor(network, name, digest, scale, _MEDICALNET_FEATURES)
 
 
 def medicalnet(state: dict[str, Tensor], *, where: str) -> nn.Module:

@@ -21,7 +21,7 @@ from jobs.readers.rows import name_of, select_rows
 FORMAT = 2
 """Of what is measured; raised where the same volume would get other figures."""
 
-_COLUMNS = ("work_id", "case_id", "image_uri", "image_sha256", "layout_sha256")
+_COLUMNS = ("work_id", "case_id", "image_uri", "image_sha256", "layout_sha256", "affine")
 _MANIFEST = ".parquet"
 
 Row = Mapping[str, Any]

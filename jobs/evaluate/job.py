@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from factory.errors import UsageError
+from factory.evaluation.set_distances import LEAST_FOLDS
 from jobs.console import say
 from jobs.evaluate import similarity
 from jobs.evaluate.extractors import INSTALL, Extractor, open_extractor
@@ -18,6 +20,7 @@ from jobs.evaluate.figures import (
     pair_figures_of,
     set_figures,
 )
+from jobs.evaluate.folder import claim_folder
 from jobs.evaluate.given import Sets, find_sets
 from jobs.evaluate.histogram_figures import histogram_figures
 from jobs.evaluate.kept import Kept
@@ -25,11 +28,14 @@ from jobs.evaluate.measure import MeasureSettings
 from jobs.evaluate.memorised import Row, memorisation_figures, memorisation_rows
 from jobs.evaluate.names import check_names, default_name
 from jobs.evaluate.outcome import Found, write_outcome
-from jobs.evaluate.pictures import draw_scaling, draw_worst_pairs
+from jobs.evaluate.pictures import draw_all_pairs, draw_scaling
 from jobs.evaluate.result import EvaluateResult
 from jobs.evaluate.sides import Sides, measure_sets
 from jobs.evaluate.slice_figures import slice_figures
 from jobs.evaluate.slices import open_slice_extractor
+
+NUM_FOLDS = 5
+"""Where nothing else is said: as many as make an interval of few patients."""
 
 
 @dataclass(slots=True)
@@ -51,7 +57,7 @@ def evaluate(
     *,
     weights: Path | None = None,
     weights_2d: Path | None = None,
-    num_folds: int = 5,
+    num_folds: int = NUM_FOLDS,
     device: str = "auto",
     ray_address: str | None = None,
 ) -> EvaluateResult:
@@ -65,23 +71,27 @@ def evaluate(
         weights: `resnet_50.pth` of MedicalNet; None takes the fixed extractor.
         weights_2d: State of a 2-D ResNet-50, RadImageNet's or torchvision's, for the 2.5-D Fréchet
             distance; None for none.
-        num_folds: Folds of the intervals, three or more.
+        num_folds: Folds of the intervals, three or more, and no more than there are real patients; as many
+            as `NUM_FOLDS` are always taken.
         device: `auto`, `cpu` or `cuda`.
         ray_address: Cluster to join; None starts one.
 
     Raises:
         FactoryError: A set cannot be read, or has too few volumes that can.
-        ManifestError: A manifest, or features.parquet, is torn.
+        UsageError: The folder has something else in it, or the folds are too few or too many.
+        ManifestError: A manifest is torn.
     """
     places = {default_name(synthetic): synthetic} if isinstance(synthetic, str) else synthetic
     check_names(places)
     sets, notes = find_sets(real, places), _Notes()
+    _check_folds(num_folds, sets)
+    claim_folder(out)
     _tell_of_sets(sets)
     weights, weights_2d = (one.resolve() if one else None for one in (weights, weights_2d))
     extractor = _opened(weights, weights_2d)
     settings = _settings(weights, extractor, device)
-    out.mkdir(parents=True, exist_ok=True)
-    sides = measure_sets(sets, Kept(out, extractor.name), settings, ray_address)
+    kept = Kept(out, extractor.name, extractor.num_features)
+    sides = measure_sets(sets, kept, settings, ray_address)
     rows = {side.name: memorisation_rows(sides.real, side) for side in sides.synthetic}
     figures = list(_figures(sides, rows, extractor.name, num_folds, out, notes))
     if weights_2d:
@@ -94,7 +104,7 @@ def evaluate(
             ray_address=ray_address,
             tell=notes.tell,
         )
-    _draw_pairs(sides, rows, out)
+    draw_all_pairs(sides, rows, out, notes.tell)
     found = Found(
         sets=sets,
         sides=sides,
@@ -106,6 +116,16 @@ def evaluate(
         not_told=notes.told,
     )
     return write_outcome(found, out)
+
+
+def _check_folds(num_folds: int, sets: Sets) -> None:
+    patients = len({item.patient_id for item in sets.real.items})
+    most = max(patients, NUM_FOLDS)
+    if not LEAST_FOLDS <= num_folds <= most:
+        raise UsageError(
+            f"--folds: found {num_folds}; expected {LEAST_FOLDS} to {most}, for folds are of patients and "
+            f"--real {sets.real.place} has {patients}. Give fewer, or a larger set."
+        )
 
 
 def _opened(weights: Path | None, weights_2d: Path | None) -> Extractor:
@@ -171,13 +191,4 @@ def _figures(
             tell(f"pairs: {without} synthetic volumes have no donor in either manifest")
     yield from floor_figures(sides.real, kernels, extractor, num_folds)
     yield from histogram_figures(sides.real, sides.synthetic, num_folds, notes.tell)
-    yield from draw_scaling(sides.real, sides.synthetic, extractor, out)
-
-
-def _draw_pairs(sides: Sides, rows: Mapping[str, list[Row]], out: Path) -> None:
-    # Of an earlier run, with other sets.
-    for stale in out.glob("worst_pairs*.png"):
-        stale.unlink()
-    for side in sides.synthetic:
-        end = f"-{side.name}" if len(sides.synthetic) > 1 else ""
-        draw_worst_pairs(sides.real, side, rows[side.name], out / f"worst_pairs{end}.png")
+    yield from draw_scaling(sides.real, sides.synthetic, extractor, out, notes.tell)

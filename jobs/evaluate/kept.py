@@ -1,6 +1,10 @@
-"""What was measured, kept in `features.parquet`: run again, nothing is measured twice."""
+"""What was measured, kept in `features.parquet`: run again, nothing is measured twice.
+
+It is a cache: what in it is torn, or does not fit the extractor, is measured again.
+"""
 
 import json
+import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -11,12 +15,17 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from factory.evaluation.histograms import NUM_BINS
+from factory.evaluation.lung_box import THUMBNAIL
+from jobs.console import say
 from jobs.evaluate.measure import VECTORS
 from manifests.errors import ManifestError
 from manifests.read import read_table
 from manifests.write import write_table
 
 FEATURES = "features.parquet"
+ASIDE = f"{FEATURES}.torn"
+"""Where a file goes that cannot be read, beside the new one."""
 
 _SECONDS_BETWEEN_WRITES = 60.0
 _VECTOR = pa.list_(pa.field("element", pa.float32(), nullable=False))
@@ -54,19 +63,23 @@ class Kept:
     """The measured volumes of a folder.
 
     Args:
-        folder: Holds `features.parquet`, or will.
-        extractor: Name of the one that new rows are of.
-
-    Raises:
-        ManifestError: The file is torn, or of another version.
+        folder: Holds `features.parquet`, or will. One that is torn, or of another version, is set aside.
+        extractor: Name of the one that rows are of; rows of others stay in the file.
+        num_features: Of that extractor. Rows of other lengths, or with numbers that are not finite, go.
     """
 
-    def __init__(self, folder: Path, extractor: str) -> None:
+    def __init__(self, folder: Path, extractor: str, num_features: int) -> None:
         self._path, self._extractor = folder / FEATURES, extractor
-        self._rows: dict[str, dict[str, Any]] = {}
         self._written = time.monotonic()
-        if self._path.exists():
-            self._rows = {row["key"]: row for row in _rows_of(self._path)}
+        found = _rows_or_none(self._path) if self._path.exists() else {}
+        self._others = {key: row for key, row in found.items() if row["extractor"] != extractor}
+        ours = {key: row for key, row in found.items() if key not in self._others}
+        self._rows = {key: row for key, row in ours.items() if _fits(row, num_features)}
+        if unfit := len(ours) - len(self._rows):
+            say(
+                f"{self._path}: found {unfit} of {len(ours)} volumes with features that are cut off or not finite; "
+                f"expected {num_features} numbers each. Those volumes are measured again"
+            )
 
     def __contains__(self, key: str) -> bool:
         """Tell whether a volume was measured."""
@@ -91,18 +104,49 @@ class Kept:
 
     def write(self) -> None:
         """Write the file anew, whole or not at all."""
-        rows = [self._rows[key] for key in sorted(self._rows)]
+        every = self._others | self._rows
+        rows = [every[key] for key in sorted(every)]
         write_table(pa.Table.from_pylist(rows, schema=FEATURES_SCHEMA), self._path)
         self._written = time.monotonic()
 
 
-def _rows_of(path: Path) -> Iterator[dict[str, Any]]:
+def _rows_or_none(path: Path) -> dict[str, dict[str, Any]]:
+    """Return the rows of a file by their keys; of one that cannot be read none, and it is set aside."""
     try:
-        table = read_table(path, FEATURES_SCHEMA)
+        return {row["key"]: row for row in _rows_of(path)}
     except ManifestError as error:
-        raise ManifestError(f"{error} Or remove it: all volumes are measured again.") from error
+        aside = path.with_name(ASIDE)
+        path.replace(aside)
+        say(f"set aside as {aside}, and all volumes are measured again: {error}")
+        return {}
+
+
+def _rows_of(path: Path) -> Iterator[dict[str, Any]]:
+    table = read_table(path, FEATURES_SCHEMA)
     texts = table.drop_columns(list(VECTORS)).to_pylist()
     for number, row in enumerate(texts):
         # As arrays: a list of Python's floats takes eight times the memory.
         vectors = {name: table[name][number].values.to_numpy() for name in VECTORS}
         yield row | vectors
+
+
+def _fits(row: Mapping[str, Any], num_features: int) -> bool:
+    lengths = {
+        "whole": num_features,
+        "lungs": num_features,
+        "thumbnail": THUMBNAIL**3,
+        "lung_hu": NUM_BINS,
+    }
+    return _is_pair(row["pair"]) and all(
+        len(row[name]) == length and bool(np.isfinite(row[name]).all())
+        for name, length in lengths.items()
+    )
+
+
+def _is_pair(text: str) -> bool:
+    try:
+        values = json.loads(text).values()
+        return all(value is None or math.isfinite(value) for value in values)
+    except (AttributeError, TypeError, ValueError, OverflowError, RecursionError):
+        # No JSON, no object of figures, or numbers that no float holds.
+        return False

@@ -9,6 +9,7 @@ from jobs.aside import write_text_aside
 from jobs.evaluate.ablations import ablations_of
 from jobs.evaluate.extractors import Extractor
 from jobs.evaluate.figures import Figure
+from jobs.evaluate.folder import FIGURES, MEMORISATION, RECORD, TABLE_2, TABLE_4
 from jobs.evaluate.given import Sets
 from jobs.evaluate.memorised import Row
 from jobs.evaluate.records import (
@@ -21,8 +22,6 @@ from jobs.evaluate.records import (
 from jobs.evaluate.result import EvaluateResult, record_of, results_of
 from jobs.evaluate.sides import Sides
 from jobs.evaluate.tables import table2, table4
-
-_TABLE_2, _TABLE_4 = "tables/table2.md", "tables/table4.md"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,20 +50,20 @@ def write_outcome(found: Found, out: Path) -> EvaluateResult:
     """
     ablations = ablations_of(found.sets.synthetic)
     result = EvaluateResult(
-        table=str(out / _TABLE_2),
+        table=str(out / TABLE_2),
         extractor=found.extractor.name,
         figures=found.figures,
         num_real=len(found.sides.real.items),
         sets=results_of(found.sets, found.rows),
         num_left_out=found.sides.num_left_out,
-        ablations=str(out / _TABLE_4) if ablations else "",
+        ablations=str(out / TABLE_4) if ablations else "",
     )
     figures = [figure_row(one) for one in found.figures]
     every = [row for rows in found.rows.values() for row in rows]
-    write_parquet(figures, FIGURES_SCHEMA, out / "figures.parquet")
-    write_parquet(every, MEMORISATION_SCHEMA, out / "memorisation.parquet")
+    write_parquet(figures, FIGURES_SCHEMA, out / FIGURES)
+    write_parquet(every, MEMORISATION_SCHEMA, out / MEMORISATION)
     record = _made_from(found) | record_of(result, found.sets, ablations)
-    write_text_aside(as_json(record), out / "evaluation.json")
+    write_text_aside(as_json(record), out / RECORD)
     _write_tables(found, ablations, out)
     return result
 
@@ -95,9 +94,9 @@ def _write_tables(found: Found, ablations: Mapping[str, str], out: Path) -> None
         grid=sets.shape,
         notes=[f"{one.name}: {note}" for one in sets.synthetic for note in one.notes],
     )
-    write_text_aside(page, out / _TABLE_2)
+    write_text_aside(page, out / TABLE_2)
     if ablations:
         page = table4(found.figures, ablations, extractor.name, grid=sets.shape)
-        write_text_aside(page, out / _TABLE_4)
+        write_text_aside(page, out / TABLE_4)
     else:
-        (out / _TABLE_4).unlink(missing_ok=True)
+        (out / TABLE_4).unlink(missing_ok=True)

@@ -5,7 +5,8 @@ worst_pairs.png       synthetic volumes beside the real ones that they are most 
                       worst_pairs-NAME.png each
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,19 @@ from factory.errors import FactoryError
 from factory.evaluation.intervals import Interval
 from factory.evaluation.scaling import Ellipse, classical_scaling, overlap
 from factory.pictures import ComparisonRow, comparison_figure
+from jobs.aside import written_aside
 from jobs.evaluate.figures import Figure, Side
+from jobs.evaluate.folder import SCALING, WORST_PAIRS
 from jobs.evaluate.given import Item
 from jobs.evaluate.memorised import Row
 from jobs.evaluate.reading import read_item
+from jobs.evaluate.sides import Sides
 
 NUM_PAIRS = 4
 """Pairs of a picture: volumes are read for it here, two a pair."""
 
 _DRAWN_AT_MOST = 500
+_TOLD_AT_MOST = 200
 _REGION = "lungs"
 _SEVERITY = ("copy", "near", "clear", "unknown")
 # Okabe and Ito's: they differ to the colour-blind, and markers tell what is drawn twice.
@@ -34,8 +39,12 @@ _COLOURS = ("#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 _MARKERS = "^svDPX*"
 
 
+Tell = Callable[[str], None]
+"""Is given a sentence for a picture that could not be drawn."""
+
+
 def draw_scaling(
-    real: Side, synthetic: Sequence[Side], extractor: str, folder: Path
+    real: Side, synthetic: Sequence[Side], extractor: str, folder: Path, tell: Tell
 ) -> Iterator[Figure]:
     """Draw all sets in one plane; yield the areas of their ellipses, and what each shares with the real.
 
@@ -47,6 +56,7 @@ def draw_scaling(
         synthetic: Synthetic sets, each with a name of its own.
         extractor: Name of what made the features.
         folder: Of mds.png and mds.svg.
+        tell: Is told where they could not be drawn; figures are yielded without them.
     """
     sides = [real, *synthetic]
     drawn = [_some(side.features(_REGION)) for side in sides]
@@ -54,7 +64,8 @@ def draw_scaling(
     points = np.split(classical_scaling(np.concatenate(drawn)), ends[:-1])
     parts = {side.name: part for side, part in zip(sides, points, strict=True)}
     ellipses = {name: found for name, part in parts.items() if (found := _ellipse(part))}
-    _draw(parts, ellipses, f"{extractor}, lungs alone", folder)
+    with _picture([folder / name for name in SCALING], tell):
+        _draw(parts, ellipses, f"{extractor}, lungs alone", folder)
 
     def figure(of: str, name: str, value: float, note: str) -> Figure:
         return Figure(
@@ -77,15 +88,40 @@ def draw_scaling(
             yield figure(name, "mds_overlap", overlap(ellipses[real.name], ellipse), note)
 
 
-def draw_worst_pairs(real: Side, synthetic: Side, rows: Sequence[Row], path: Path) -> int:
-    """Draw the synthetic volumes that are most like a real one, beside it; return how many.
+def draw_all_pairs(sides: Sides, rows: Mapping[str, list[Row]], out: Path, tell: Tell) -> None:
+    """Draw the synthetic volumes of each set that are most like a real one, beside it.
 
     Args:
-        real: Real volumes.
-        synthetic: Synthetic volumes.
-        rows: Of `memorisation_rows`, in the order of `synthetic`.
-        path: PNG.
+        sides: The measured sets.
+        rows: Of `memorisation_rows`, by set.
+        out: Folder of the pictures; those of an earlier run are removed.
+        tell: Is told where one could not be drawn.
     """
+    # Of an earlier run, with other sets.
+    for stale in out.glob(WORST_PAIRS):
+        stale.unlink()
+    for side in sides.synthetic:
+        end = f"-{side.name}" if len(sides.synthetic) > 1 else ""
+        path = out / WORST_PAIRS.replace("*", end)
+        with _picture([path], tell):
+            _draw_worst_pairs(sides.real, side, rows[side.name], path)
+
+
+@contextmanager
+def _picture(paths: Sequence[Path], tell: Tell) -> Iterator[None]:
+    """Tell of pictures that cannot be drawn, and leave none of an earlier run in their place."""
+    try:
+        yield
+    except Exception as error:
+        # What a plotting library raises for an odd grid depends on the grid: figures do without.
+        for path in paths:
+            path.unlink(missing_ok=True)
+        names = " and ".join(path.name for path in paths)
+        reason = " ".join(str(error).split())[:_TOLD_AT_MOST]
+        tell(f"{names}: could not be drawn ({type(error).__name__}: {reason})")
+
+
+def _draw_worst_pairs(real: Side, synthetic: Side, rows: Sequence[Row], path: Path) -> None:
     by_case: dict[str | None, Item] = {item.case_id: item for item in real.items}
     order = sorted(range(len(rows)), key=lambda i: _how_alike(rows[i]))
     pictured: list[ComparisonRow] = []
@@ -94,8 +130,8 @@ def draw_worst_pairs(real: Side, synthetic: Side, rows: Sequence[Row], path: Pat
         if other:
             pictured += _pair(synthetic.items[i], other, rows[i])
     if pictured:
-        comparison_figure(pictured, path)
-    return len(pictured)
+        with written_aside(path) as aside:
+            comparison_figure(pictured, aside)
 
 
 def _some(features: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -8,6 +8,7 @@ The protocol is MAISI's (Guo et al., WACV 2025) but for the grid, which is the r
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -177,6 +178,14 @@ def _is_whole(path: Path) -> bool:
     try:
         # Opened here: what numpy opens and cannot read it leaves open.
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            return all(file[plane].shape[1:] == (NUM_FEATURES,) for plane in PLANES)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            return all(_fits(file[plane]) for plane in PLANES)
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error):
         return False
+
+
+def _fits(features: NDArray[Any]) -> bool:
+    return (
+        len(features) > 0
+        and features.shape[1:] == (NUM_FEATURES,)
+        and bool(np.isfinite(features).all())
+    )

@@ -1,6 +1,7 @@
 """What the command says at its end, to people."""
 
 from collections.abc import Iterator
+from shlex import quote
 
 from jobs.evaluate.names import REAL
 from jobs.evaluate.result import EvaluateResult
@@ -33,5 +34,6 @@ def _next(result: EvaluateResult, out: str) -> str:
     one = next((one for one in result.sets if not one.is_foreign), None)
     if not one:
         return ""
-    flag = f" --without-copies {out}/memorisation.parquet" if one.verdicts["copy"] else ""
-    return f". Next: factory mix {one.place} --ratio 0.25{flag} --out mix.parquet"
+    judged = quote(f"{out}/memorisation.parquet")
+    flag = f" --without-copies {judged}" if one.verdicts["copy"] else ""
+    return f". Next: factory mix {quote(one.place)} --ratio 0.25{flag} --out mix.parquet"

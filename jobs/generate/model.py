@@ -53,7 +53,7 @@ def find_model(given: str | None) -> str:
         return str(run)
     if is_named("run") or (run / RUN_FILE).exists():
         raise ModelError(
-            f"run {run}: found no model in it; expected one, for its training has begun or factory.toml "
+            f"{run}: found no model in it; expected one, for its training has begun or factory.toml "
             "names it. Train it to its last step, or take the model that ships with --model "
             f"{DEFAULT_MODEL}."
         )

@@ -129,8 +129,8 @@ def _warn(planned: Sequence[str], quarantined: set[str], synthetic: pa.Table) ->
     verdicts = Counter(synthetic["qc_verdict"].to_pylist())
     if verdicts["review"] or verdicts["reject"]:
         say(
-            f"warning: of {synthetic.num_rows} volumes, {verdicts['review']} are to be reviewed and "
-            f"{verdicts['reject']} rejected, which no mix takes; qc_reasons in the manifest says why"
+            f"warning: of {synthetic.num_rows} volumes, {verdicts['review']} are to be reviewed, and "
+            f"{verdicts['reject']} were rejected and enter no mix; qc_reasons in the manifest says why"
         )
 
 

@@ -91,6 +91,6 @@ def command(
     edited = f", {result.num_edited} edited" if result.num_edited else ""
     say(
         f"{result.num_layouts} layouts of {result.num_cases} cases{edited}; {result.num_quarantined} "
-        f"quarantined. Next: factory generate --layouts {out} --ratio 0.25"
+        f"quarantined. Next: factory generate --layouts {out} --ratio 0.25 --out lake-layouts"
     )
     give(result.table)

@@ -93,7 +93,9 @@ def _compare_affine(where: str, row: Mapping[str, Any], volume: Volume) -> None:
     expected = row.get("affine")
     found = volume.affine.ravel()
     # A manifest's doubles are the volume's own: they differ by no more than a conversion.
-    if expected is not None and not np.allclose(found, expected, rtol=1e-6, atol=1e-6):
+    if expected is None:
+        return
+    if len(expected) != len(found) or not np.allclose(found, expected, rtol=1e-6, atol=1e-6):
         raise StoreError(
             f"{where}: {row['image_uri']}: found an affine of {found.tolist()}; expected {list(expected)}, as "
             "its row says. The volume was changed after it was written: make it again."

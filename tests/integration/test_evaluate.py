@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from evaluations import measure_in_process, real_set, relunged, scan, synthetic_set, with_ct
@@ -14,11 +15,12 @@ from typer.testing import CliRunner
 from factory.errors import StoreError, UsageError
 from factory.volumes import Volume
 from jobs.app import app
+from jobs.evaluate import folder
 from jobs.evaluate.job import evaluate
+from jobs.evaluate.kept import FEATURES_SCHEMA
 from jobs.evaluate.records import figure_row
 from jobs.evaluate.result import EvaluateResult
-from manifests.errors import ManifestError
-from manifests.write import write_manifest
+from manifests.write import write_manifest, write_table
 
 SPLITS = ["train"] * 8 + ["val"] * 3 + ["test"] * 3
 DONORS = [0, 1, 2, 3, 4, 5, 6, 7]
@@ -287,11 +289,201 @@ def test_sets_without_volumes_are_refused(real: Path, lake: Path, tmp_path: Path
         evaluate(str(real), str(one), tmp_path / "out")
 
 
-@pytest.mark.usefixtures("measured")
-def test_a_torn_table_of_features_is_named(real: Path, lake: Path, tmp_path: Path) -> None:
+def test_a_torn_table_of_features_is_told_and_measured_again(
+    real: Path,
+    lake: Path,
+    first: tuple[Path, EvaluateResult],
+    tmp_path: Path,
+    measured: list[str],
+    capfd: Any,
+) -> None:
     (tmp_path / "features.parquet").write_bytes(b"PAR1 torn")
-    with pytest.raises(ManifestError, match=r"features\.parquet: could not be read"):
+    found = evaluate(str(real), str(lake), tmp_path)
+    assert len(measured) == 22
+    assert rows_of(found) == rows_of(first[1])
+    assert "features.parquet.torn, and all volumes are measured again" in capfd.readouterr().err
+    # What was set aside is no reason to do so once more.
+    evaluate(str(real), str(lake), tmp_path)
+    assert len(measured) == 22
+
+
+def test_features_that_were_cut_off_are_measured_again_and_the_figures_are_right(
+    real: Path,
+    lake: Path,
+    first: tuple[Path, EvaluateResult],
+    tmp_path: Path,
+    measured: list[str],
+    capfd: Any,
+) -> None:
+    out = Path(shutil.copytree(first[0], tmp_path / "out"))
+    rows = pq.read_table(out / "features.parquet").to_pylist()
+    rows[0]["whole"] = rows[0]["whole"][:-1]
+    rows[1]["lungs"][0] = float("nan")
+    write_table(pa.Table.from_pylist(rows, schema=FEATURES_SCHEMA), out / "features.parquet")
+    assert rows_of(evaluate(str(real), str(lake), out)) == rows_of(first[1])
+    assert sorted(measured) == [rows[0]["key"], rows[1]["key"]]
+    assert "found 2 of 22 volumes with features that are cut off" in capfd.readouterr().err
+
+
+@pytest.mark.usefixtures("measured")
+def test_a_volume_that_lies_nowhere_or_elsewhere_is_left_out_with_its_reason(
+    real: Path, tmp_path: Path
+) -> None:
+    drawn = [(donor, relunged(scan(donor), donor)) for donor in DONORS]
+    moved = scan(1).affine.copy()
+    moved[0, 3] += 40.0
+    lake = synthetic_set(tmp_path / "lake", drawn, {1: {"affine": moved.ravel().tolist()}})
+    rows = pq.read_table(lake / "manifest.parquet").to_pylist()
+    nowhere, elsewhere = (rows[number]["work_id"] for number in (0, 1))
+    group = lake / rows[0]["image_uri"] / "zarr.json"
+    content = json.loads(group.read_text())
+    content["attributes"]["ct_factory"]["affine_ras"][0][0] = float("nan")
+    group.write_text(json.dumps(content))
+    result = evaluate(str(real), str(lake), tmp_path / "out")
+    assert (result.num_synthetic, result.num_left_out) == (6, 2)
+    told = json.loads((tmp_path / "out" / "evaluation.json").read_text())["left_out"]
+    assert "expected 4 x 4 finite numbers that can be inverted" in told[f"volume {nowhere}"]
+    assert "as its row says" in told[f"volume {elsewhere}"]
+
+
+def test_a_picture_that_cannot_be_drawn_is_told_and_costs_no_figure(
+    real: Path,
+    lake: Path,
+    first: tuple[Path, EvaluateResult],
+    tmp_path: Path,
+    measured: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: Any,
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise ValueError("Image size of 99999999 x 1 pixels is too large")
+
+    out = Path(shutil.copytree(first[0], tmp_path / "out"))
+    monkeypatch.setattr("jobs.evaluate.pictures.comparison_figure", fail)
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", fail)
+    assert rows_of(evaluate(str(real), str(lake), out)) == rows_of(first[1])
+    assert measured == []
+    told = capfd.readouterr().err
+    for names in ("mds.png and mds.svg", "worst_pairs.png"):
+        assert f"not told: {names}: could not be drawn (ValueError: Image size of 99999999" in told
+    record = json.loads((out / "evaluation.json").read_text())
+    assert sum("could not be drawn" in text for text in record["not_told"]) == 2
+    # None of the earlier run is left, that would be taken for this one's.
+    assert not [*out.glob("*.png"), *out.glob("*.svg"), *out.glob(".*")]
+
+
+@pytest.mark.parametrize("stranger", ["sweep.json", "dataset.json", "notes.txt"])
+def test_a_folder_of_something_else_is_refused_and_stays_as_it_is(
+    stranger: str, real: Path, lake: Path, tmp_path: Path, measured: list[str]
+) -> None:
+    (tmp_path / stranger).write_text("{}")
+    (tmp_path / "figures.parquet").write_text("not ours")
+    with pytest.raises(
+        UsageError,
+        match=r"--out .*: found a folder with .* in it; expected an empty one, or one of",
+    ):
         evaluate(str(real), str(lake), tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([stranger, "figures.parquet"])
+    assert (tmp_path / "figures.parquet").read_text() == "not ours"
+    assert measured == []
+
+
+def test_the_sets_themselves_are_no_folder_to_write_to(
+    real: Path, lake: Path, measured: list[str]
+) -> None:
+    before = sorted(lake.rglob("*"))
+    for out in (lake, real, lake / "volumes"):
+        with pytest.raises(UsageError, match=r"Choose another folder"):
+            evaluate(str(real), str(lake), out)
+    assert sorted(lake.rglob("*")) == before
+    assert measured == []
+
+
+@pytest.mark.parametrize("stranger", ["sweep.json", "dataset.json", "downstream.json"])
+def test_a_folder_of_another_verb_is_refused_though_an_evaluation_was_written_there(
+    stranger: str, real: Path, lake: Path, first: tuple[Path, EvaluateResult], tmp_path: Path
+) -> None:
+    out = Path(shutil.copytree(first[0], tmp_path / "out"))
+    (out / stranger).write_text("{}")
+    with pytest.raises(UsageError, match=rf"found a folder with {stranger} in it"):
+        evaluate(str(real), str(lake), out)
+
+
+@pytest.mark.usefixtures("measured")
+def test_what_a_killed_run_left_is_no_stranger(real: Path, lake: Path, tmp_path: Path) -> None:
+    (tmp_path / ".1234.unfinished").write_text("half")
+    (tmp_path / ".features.parquet.1234.tmp").write_text("half")
+    assert evaluate(str(real), str(lake), tmp_path).num_synthetic == 8
+
+
+@pytest.mark.parametrize(
+    "blocked",
+    [
+        "evaluation.json",
+        "figures.parquet",
+        "memorisation.parquet",
+        "features.parquet",
+        "mds.svg",
+        "worst_pairs-old.png",
+        "tables/table2.md",
+    ],
+)
+def test_a_folder_where_a_file_is_to_be_is_refused_before_anything_is_measured(
+    blocked: str, real: Path, lake: Path, tmp_path: Path, measured: list[str]
+) -> None:
+    (tmp_path / "features.parquet.torn").write_text("of an evaluation")
+    (tmp_path / blocked).mkdir(parents=True)
+    with pytest.raises(
+        UsageError, match=rf"{blocked}: found a folder; expected a file, or nothing"
+    ):
+        evaluate(str(real), str(lake), tmp_path)
+    assert measured == []
+
+
+@pytest.mark.usefixtures("measured")
+@pytest.mark.parametrize("blocked", ["tables", "slices"])
+def test_a_file_where_a_folder_is_to_be_is_refused(
+    blocked: str, real: Path, lake: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "features.parquet.torn").write_text("of an evaluation")
+    (tmp_path / blocked).write_text("")
+    with pytest.raises(UsageError, match=rf"{blocked}: found a file; expected a folder"):
+        evaluate(str(real), str(lake), tmp_path)
+
+
+def test_all_that_is_written_is_looked_for_before(first: tuple[Path, EvaluateResult]) -> None:
+    files = {str(path.relative_to(first[0])) for path in first[0].rglob("*") if path.is_file()}
+    written = {*folder.FILES, "worst_pairs.png"}
+    assert files <= written
+    assert written - files == {folder.ASIDE, folder.TABLE_4}
+
+
+def test_more_folds_than_patients_are_refused_with_their_number(
+    real: Path, lake: Path, tmp_path: Path, measured: list[str]
+) -> None:
+    for count in (2, 15, 999_999_999):
+        with pytest.raises(
+            UsageError, match=rf"--folds: found {count}; expected 3 to 14, .*cases has 14\."
+        ):
+            evaluate(str(real), str(lake), tmp_path / "out", num_folds=count)
+    assert measured == []
+    assert not (tmp_path / "out").exists()
+    given = ["--real", str(real), "--synthetic", str(lake), "--folds", "999999999"]
+    result = CliRunner().invoke(app, ["evaluate", *given, "--out", str(tmp_path / "out")])
+    assert result.exit_code == 2
+    assert "found 999999999; expected 3 to 14" in result.stderr
+
+
+@pytest.mark.usefixtures("measured")
+def test_as_many_folds_as_patients_are_taken_and_few_patients_need_no_option(
+    real: Path, lake: Path, first: tuple[Path, EvaluateResult], tmp_path: Path
+) -> None:
+    out = Path(shutil.copytree(first[0], tmp_path / "out"))
+    notes = [one.note for one in evaluate(str(real), str(lake), out, num_folds=14).figures]
+    # The lake has volumes of eight of them.
+    assert "against 14 real; 95 % over 8 folds of patients" in notes
+    few = real_set(tmp_path / "cases", ["train"] * 4)
+    assert evaluate(str(few), str(lake), tmp_path / "few").num_real == 4
 
 
 @pytest.mark.usefixtures("measured")

@@ -12,8 +12,11 @@ ENDING = ".nii.gz"
 LABEL_NAMES = {"background": 0, "lung": 1, "nodule": 2}
 """Of all formats: those of `factory.layouts`, unchanged."""
 
-IS_SCORED = "it was drawn, and its donor is in {split}: no score is to be taken of it"
-"""Why a format that trains and scores leaves a synthetic volume out."""
+_IS_SCORED = "it was drawn, and its donor is in {split}: no score is to be taken of it"
+_IS_UNREAD = (
+    "nobody has read it for nodules, and its background would be learned and scored as such; where it was "
+    "read and has none, ingest it again with an empty nodule mask"
+)
 
 NOT_ANONYMISED = (
     "Synthetic volumes keep the anatomy of a real patient outside the lungs: they are not anonymised, and "
@@ -84,6 +87,14 @@ class Format:
 
     folder: Callable[[Path], Path] = _as_given
     """Where the files go, of the folder that was named."""
+
+
+def unfit_to_learn_from(item: Item) -> str:
+    """Return why a format that trains and scores leaves a volume out; empty where it does not."""
+    if item.is_synthetic:
+        split = item.row["split"]
+        return "" if split == "train" else _IS_SCORED.format(split=split)
+    return _IS_UNREAD if item.row["layout_origin"] == "none" else ""
 
 
 def write_bytes(path: Path, content: bytes) -> None:

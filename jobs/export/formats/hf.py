@@ -206,6 +206,7 @@ FORMAT = Format(
     place=_place,
     publish=_publish,
     next_step=lambda out: (
-        f"hf upload USER/{out.name} {out} --repo-type dataset --exclude '.export/*'"
+        f"hf upload USER/{out.name} {out} --repo-type dataset --private --exclude '.export/*', if those "
+        "whose scans it holds have agreed to it"
     ),
 )

@@ -6,13 +6,13 @@ from typing import Any
 
 from jobs.export.formats.format import (
     ENDING,
-    IS_SCORED,
     LABEL_NAMES,
     NOT_ANONYMISED,
     About,
     Exported,
     Format,
     Place,
+    unfit_to_learn_from,
     write_json,
 )
 from jobs.export.given import Item
@@ -24,9 +24,8 @@ _SECTIONS = {"train": "training", "val": "validation", "test": "test"}
 
 
 def _place(item: Item) -> Place | str:
-    split = item.row["split"]
-    if item.is_synthetic and split != "train":
-        return IS_SCORED.format(split=split)
+    if why := unfit_to_learn_from(item):
+        return why
     return Place(f"images/{item.name}{ENDING}", f"labels/{item.name}{ENDING}")
 
 

@@ -12,13 +12,13 @@ from pathlib import Path
 
 from jobs.export.formats.format import (
     ENDING,
-    IS_SCORED,
     LABEL_NAMES,
     NOT_ANONYMISED,
     About,
     Exported,
     Format,
     Place,
+    unfit_to_learn_from,
     write_json,
 )
 from jobs.export.formats.listing import write_listing
@@ -76,10 +76,9 @@ def _rank(patient: str) -> str:
 
 
 def _place(item: Item) -> Place | str:
-    split = item.row["split"]
-    if item.is_synthetic and split != "train":
-        return IS_SCORED.format(split=split)
-    end = "Ts" if split == "test" else "Tr"
+    if why := unfit_to_learn_from(item):
+        return why
+    end = "Ts" if item.row["split"] == "test" else "Tr"
     return Place(f"images{end}/{item.name}{_CHANNEL}{ENDING}", f"labels{end}/{item.name}{ENDING}")
 
 
@@ -123,7 +122,7 @@ def _next_step(out: Path) -> str:
     prepare = f"nnUNetv2_plan_and_preprocess -d {out.name[7:10]} --verify_dataset_integrity"
     if not (out / SPLITS).exists():
         return prepare
-    return f"{prepare}, then copy {out / SPLITS} to $nnUNet_preprocessed/{out.name}"
+    return f"{prepare} && cp {out / SPLITS} $nnUNet_preprocessed/{out.name}/"
 
 
 FORMAT = Format(

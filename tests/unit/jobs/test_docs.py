@@ -128,7 +128,7 @@ def test_the_code_of_the_pages_runs(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     folder = make_set(tmp_path / "lake", 2, 1, synthetic=1)
-    (tmp_path / "mix-10.parquet").write_bytes((folder / "manifest.parquet").read_bytes())
+    (tmp_path / "mix.parquet").write_bytes((folder / "manifest.parquet").read_bytes())
     fit_and_test(spec_of(folder, tmp_path / "downstream"), device="cpu")
     given = {
         "lake": {"row": {"image_uri": "volumes/c0.ome.zarr"}},

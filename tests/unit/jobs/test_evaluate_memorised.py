@@ -4,15 +4,13 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 
 from jobs.evaluate.figures import Side, pair_figures_of
 from jobs.evaluate.given import Item
 from jobs.evaluate.histogram_figures import histogram_figures
-from jobs.evaluate.kept import Kept, Measured
+from jobs.evaluate.kept import Measured
 from jobs.evaluate.memorised import memorisation_figures, memorisation_rows
-from manifests.errors import ManifestError
 
 
 def side(points: dict[str, tuple[float, str, str]], *, drawn: bool = False, **pair: float) -> Side:
@@ -101,37 +99,6 @@ def test_pairs_are_resampled_by_patient_and_absent_figures_are_left_out() -> Non
     (found,) = pair_figures_of(drawn)
     assert (found.name, found.region, found.n, found.interval.value) == ("mse", "lungs", 3, 0.5)
     assert found.note.endswith("no interval: volumes of 2 patients, 5 or more make one")
-
-
-def test_what_was_measured_is_read_back_as_it_was(tmp_path: Any) -> None:
-    kept = Kept(tmp_path, "net")
-    vectors = {
-        name: np.arange(3, dtype=np.float32) + n for n, name in enumerate(("whole", "lungs"))
-    }
-    row = {name: vector.tobytes() for name, vector in vectors.items()}
-    row |= {"thumbnail": np.ones(2, np.float32).tobytes(), "key": "k", "pair": '{"mse_lung": null}'}
-    row |= {"lung_hu": np.full(4, 0.25, np.float32).tobytes()}
-    kept.add(row, "case c0")
-    kept.write()
-    again = Kept(tmp_path, "other net")
-    assert "k" in again
-    assert "l" not in again
-    assert again["k"].lungs.tolist() == [1.0, 2.0, 3.0]
-    assert again["k"].lungs.dtype == np.float32
-    assert again["k"].pair == {"mse_lung": None}
-    again.write()
-    assert pq.read_table(tmp_path / "features.parquet")["extractor"].to_pylist() == ["net"]
-
-
-def test_features_of_another_release_are_refused_with_the_way_out(tmp_path: Any) -> None:
-    from manifests.write import write_table
-
-    older = Kept(tmp_path, "net")
-    older.write()
-    table = pq.read_table(tmp_path / "features.parquet").drop_columns(["lung_hu"])
-    write_table(table.replace_schema_metadata(None), tmp_path / "features.parquet")
-    with pytest.raises(ManifestError, match=r"lung_hu.* Or remove it: all volumes are measured"):
-        Kept(tmp_path, "net")
 
 
 def test_sets_without_lungs_have_no_distance_of_them_and_it_is_said() -> None:

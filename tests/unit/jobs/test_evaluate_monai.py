@@ -164,7 +164,7 @@ def test_a_file_of_weights_is_named_by_its_digest_and_by_whether_it_is_the_autho
     assert extractor.name == f"medicalnet-resnet50-unverified-{extractor.digest[:8]}"
     assert extractor.scale is Scale.UNVERIFIED
     found = extractor(WINDOW.encode(scan(0).ct))
-    assert found.shape == (2048,)
+    assert found.shape == (extractor.num_features,) == (2048,)
     assert np.isfinite(found).all()
     monkeypatch.setattr(extractors, "PUBLISHED", frozenset({extractor.digest}))
     theirs = open_extractor(path, "cpu")

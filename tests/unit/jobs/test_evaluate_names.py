@@ -1,5 +1,6 @@
 """What `--synthetic` means, given once or several times."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,11 @@ def test_a_set_is_named_or_has_the_name_of_its_folder() -> None:
     assert list(found) == list(expected)
 
 
-def test_a_slash_tells_a_folder_with_an_equals_sign_from_a_name() -> None:
+def test_a_slash_tells_a_folder_with_an_equals_sign_from_a_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "lr=3").mkdir()
+    monkeypatch.chdir(tmp_path)
     assert parse_sets(["./lr=3"]) == {"lr-3": "./lr=3"}
     assert parse_sets(["lr=3"]) == {"lr": "3"}
 
@@ -51,10 +56,54 @@ def test_two_sets_of_one_name_are_refused_whatever_its_case() -> None:
         parse_sets(["ours=a", "OURS=b"])
 
 
-@pytest.mark.parametrize("name", ["real", "REAL"])
+@pytest.mark.parametrize("name", ["real", "REAL", "real ", " Real  "])
 def test_no_set_takes_the_name_of_the_real_one(name: str) -> None:
-    with pytest.raises(UsageError, match=rf"found the name '{name}'; .* is the other set's"):
+    found = name.strip()
+    with pytest.raises(UsageError, match=rf"found the name '{found}'; .* is the other set's"):
         parse_sets([f"{name}=lake"])
+
+
+def test_spaces_around_a_name_are_none_of_it() -> None:
+    assert parse_sets([" med ddpm =lake"]) == {"med ddpm": "lake"}
+    with pytest.raises(UsageError, match=r"found two sets named ours"):
+        parse_sets(["ours=a", "ours =b"])
+
+
+@pytest.mark.parametrize(
+    ("given", "place"),
+    [
+        ("a|b=ev/syn", "a|b=ev/syn"),
+        ("../x=ev/syn", "../x=ev/syn"),
+        ("x" * 70 + "=ev/syn", "x" * 70 + "=ev/syn"),
+        ("lr=3=ev/syn", "3=ev/syn"),
+        ("=ev/syn", "=ev/syn"),
+    ],
+)
+def test_what_may_be_meant_as_a_name_and_is_none_is_told_with_the_names_that_are(
+    given: str, place: str
+) -> None:
+    told = re.escape(f"found nothing at '{place}'")
+    with pytest.raises(UsageError, match=rf"{told}.*with a name of up to 64 letters, digits"):
+        parse_sets([given])
+
+
+def test_a_folder_that_is_there_needs_no_name_whatever_it_is_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a|b=c").mkdir()
+    (tmp_path / "3=x").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert parse_sets(["a|b=c", "lr=3=x"]) == {"a-b-c": "a|b=c", "lr": "3=x"}
+
+
+def test_a_name_is_as_long_as_a_file_can_be_called() -> None:
+    fits, longer = "\N{CJK UNIFIED IDEOGRAPH-80BA}" * 64, "\N{MATHEMATICAL BOLD SMALL X}" * 64
+    assert parse_sets([f"{fits}=lake"]) == {fits: "lake"}
+    with pytest.raises(UsageError, match=r"of 200 bytes at most"):
+        parse_sets([f"{longer}=lake"])
+    # Of a folder of that name, as much as there is room for.
+    (name,) = parse_sets([f"runs/{longer}"])
+    assert name == longer[:50]
 
 
 def test_a_name_without_a_place_is_refused() -> None:
@@ -64,7 +113,7 @@ def test_a_name_without_a_place_is_refused() -> None:
         check_names({})
 
 
-@pytest.mark.parametrize("name", ["a/b", "../up", "a|b", "", ".hidden", "x" * 65, "a\nb"])
+@pytest.mark.parametrize("name", ["a/b", "../up", "a|b", "", ".hidden", "x" * 65, "a\nb", "a "])
 def test_names_that_leave_the_folder_or_break_a_table_are_refused(name: str) -> None:
     with pytest.raises(UsageError, match=r"expected up to 64 letters"):
         check_names({name: "lake"})

@@ -1,5 +1,7 @@
 """The command's last line names what to do next, and how to keep copies out of it."""
 
+import shlex
+
 import pytest
 
 from factory.evaluation.intervals import Interval
@@ -41,3 +43,11 @@ def test_the_next_mix_leaves_out_the_copies_that_were_found(
     result = EvaluateResult("table2.md", "net", figures, 5, sets, 0)
     *_, last = lines_of(result, "out")
     assert last.endswith(f". Next: factory mix s0-lake --ratio 0.25{flag} --out mix.parquet")
+
+
+def test_what_is_next_can_be_pasted_whatever_folders_are_called() -> None:
+    one, figure = found("my set", 1)
+    *_, last = lines_of(EvaluateResult("table2.md", "net", [figure], 5, [one], 0), "out of it")
+    words = shlex.split(last.partition("Next: ")[2])
+    assert words[:3] == ["factory", "mix", "my set-lake"]
+    assert "out of it/memorisation.parquet" in words

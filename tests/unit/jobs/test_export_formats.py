@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from exported_lakes import Made, export_in_process, make_lake, read_nifti, set_rows
+from exported_lakes import Made, export_in_process, make_lake, read_nifti, rows_of, set_rows
 
 from jobs.export.job import export
 
@@ -249,3 +249,19 @@ def test_the_folder_of_a_datalist_can_be_moved(made: Made, tmp_path: Path) -> No
     for item in content(moved / "datalist.json")["training"]:
         assert (moved / item["image"]).is_file()
         assert not Path(item["label"]).is_absolute()
+
+
+@pytest.mark.parametrize(("kind", "images"), [("nnunet", "imagesTr"), ("monai", "images")])
+def test_a_scan_that_nobody_read_is_no_scan_without_nodules(
+    made: Made, tmp_path: Path, kind: str, images: str
+) -> None:
+    unread = {"layout_origin": "none"}
+    rows = rows_of(made.lake)
+    set_rows(made.lake, [row | unread if row["case_id"] == "c1" else row for row in rows])
+    result = export(str(made.lake), tmp_path / "Dataset501_Mix", kind)
+
+    assert "nobody has read it for nodules" in result.left_out["c1"]
+    assert "ingest it again with an empty nodule mask" in result.left_out["c1"]
+    assert not any(name.startswith(("c1.", "c1_0000.")) for name in names(result.out / images))
+    # As files alone it is one like the others.
+    assert "c1" not in export(str(made.lake), tmp_path / "files", "nifti").left_out

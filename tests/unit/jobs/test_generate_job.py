@@ -86,7 +86,7 @@ def test_volumes_that_quality_control_doubts_are_announced(
     unclipped = GenerateConfig(steps=20, clip_x0=False, sigma="beta")
     generate(cases_16, model_16, tmp_path / "lake", Amount(count=2), unclipped)
     assert (
-        "warning: of 2 volumes, 2 are to be reviewed and 0 rejected, which no mix takes"
+        "warning: of 2 volumes, 2 are to be reviewed, and 0 were rejected and enter no mix"
         in capsys.readouterr().err
     )
 
