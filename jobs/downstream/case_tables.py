@@ -23,7 +23,9 @@ CASES, NODULES = "cases.parquet", "nodules.parquet"
 _MOST_BYTES = 64 * 2**20
 """Of a file, and of a table's columns once unpacked: a hundred thousand cases take a tenth."""
 _MOST_ROWS = 1_000_000
-_LONGEST_TEXT, _LONGEST_TOLD = 10_000, 300
+LONGEST_TEXT = 10_000
+"""Bytes of a name."""
+_LONGEST_TOLD = 300
 
 _COUNT, _REAL, _TEXT = pa.int64(), pa.float64(), pa.string()
 _OF_A_RUN = {"mix": _TEXT, "seed": _COUNT, "fold": _COUNT}
@@ -153,8 +155,8 @@ def _check_texts(path: Path, schema: pa.Schema) -> None:
     for column in table.columns:
         for chunk in column.chunks:
             known = chunk.dictionary if pa.types.is_dictionary(chunk.type) else chunk
-            if (pc.max(pc.binary_length(known)).as_py() or 0) > _LONGEST_TEXT:
-                raise torn(path, f"a text of more than {_LONGEST_TEXT} bytes")
+            if (pc.max(pc.binary_length(known)).as_py() or 0) > LONGEST_TEXT:
+                raise torn(path, f"a text of more than {LONGEST_TEXT} bytes")
 
 
 def _case(folder: Path, row: Row, nodules: list[Row]) -> CaseScore:

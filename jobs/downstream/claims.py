@@ -1,10 +1,14 @@
 """What a folder was asked for, as its JSON says."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 from factory.errors import StoreError
+
+CLAIM, SWEEP_FILE, RUNS = "downstream.json", "sweep.json", "runs"
+"""In the folder of a run, in that of a sweep, and in either."""
 
 
 def read_claim(file: Path, *, what: str, way_out: str) -> dict[str, Any]:
@@ -28,3 +32,18 @@ def read_claim(file: Path, *, what: str, way_out: str) -> dict[str, Any]:
             f"what a {what} wrote. {way_out}"
         )
     return found
+
+
+def refuse_inside(out: Path) -> None:
+    """Refuse a folder within that of a run or of a sweep, whose runs are its own.
+
+    Raises:
+        StoreError: It lies in one.
+    """
+    for above in Path(os.path.realpath(out)).parents:
+        for name in (SWEEP_FILE, CLAIM):
+            if (above / name).is_file():
+                raise StoreError(
+                    f"--out {out}: found {name} in {above}, which it lies in; expected a folder of its own. Choose "
+                    "another --out."
+                )

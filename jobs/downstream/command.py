@@ -1,5 +1,6 @@
 """`factory downstream`, and `factory downstream sweep`."""
 
+import shlex
 from math import floor
 from pathlib import Path
 from typing import Annotated
@@ -35,7 +36,8 @@ def command(
         int | None, typer.Option(metavar="N", min=1, help="Optimizer steps. [the recipe's]")
     ] = None,
     seed: Annotated[
-        int, typer.Option(metavar="N", min=0, help="Of weights, order and augmentation.")
+        int,
+        typer.Option(metavar="N", min=0, max=2**63 - 1, help="Of weights, order and augmentation."),
     ] = 0,
     folds: Annotated[
         int | None,
@@ -97,10 +99,10 @@ def command(
         fresh=fresh,
         ray_address=ray_address,
     )
-    say(
-        f"{result.told()}. Next: factory downstream sweep --manifest {manifest or 'lake'} "
-        f"{_mixes(result.extra)}"
-    )
+    given = {"--manifest": manifest, "--recipe": recipe, "--folds": folds}
+    flags = [f"{flag} {shlex.quote(str(value))}" for flag, value in given.items() if value]
+    words = ["factory downstream sweep", *flags, _mixes(result.extra)]
+    say(f"{result.told()}. Next: {' '.join(words)}")
     give(result.path)
 
 

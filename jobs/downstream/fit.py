@@ -3,29 +3,29 @@
 rows --read, checked--> examples --take_step--> network --renew_norms--> Segmenter --> score of each test case
 """
 
+import errno
 import json
 import shutil
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
-from dataclasses import asdict
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from factory.axes import spacing_zyx
-from factory.digests import digest_json
-from factory.errors import CaseError, FactoryError
+from factory.errors import CaseError, FactoryError, PassingError, StoreError
 from factory.intensity import HuWindow
 from factory.segmentation.score import CaseScore, score_case
-from jobs.downstream.config import NOT_IDENTITY, DownstreamConfig
+from jobs.downstream.case_tables import CASES, NODULES
 from jobs.downstream.examples import Example, Examples, Volumes
 from jobs.downstream.folds import Row
+from jobs.downstream.identity import counts_of, digest_of, identity_of
 from jobs.downstream.networks import call_of, try_network
 from jobs.downstream.plan import RunSpec
 from jobs.downstream.predictions import PREDICTIONS, write_prediction
-from jobs.downstream.results import write_run
+from jobs.downstream.results import RESULT, write_run
 from jobs.downstream.segmenter import MODEL, Grid, Segmenter
 from jobs.downstream.training import Training, renew_norms, start_training, take_step
 from jobs.downstream.usable import UsableVolumes, usable_volumes
@@ -37,6 +37,12 @@ _NORM_VOLUMES = 64
 """Of the mix, those that batch norm's statistics are taken of."""
 _POINTS = 1000
 """Of the loss that a result keeps; `metrics.jsonl` has each step."""
+
+# The result first: without it a run is not finished, whatever else is left.
+_OF_A_RUN = (RESULT, CASES, NODULES, MODEL, PREDICTIONS, METRICS, WARNINGS)
+_UNFINISHED = "*.unfinished"
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def fit_and_test(spec: RunSpec, *, device: str, workers: Workers = ALONE) -> None:
@@ -53,8 +59,22 @@ def fit_and_test(spec: RunSpec, *, device: str, workers: Workers = ALONE) -> Non
 
     Raises:
         FactoryError: The manifest has changed, too few volumes can be read, the network does not
-            take them, or the loss was not finite.
+            take them, the loss was not finite, or there is no room to write to.
     """
+    with _room_in(Path(spec.out)):
+        _fit_and_test(spec, device, workers)
+
+
+def clear_run(run: Path) -> None:
+    """Remove what an earlier run left in its folder, finished or not; what else lies there stays."""
+    for path in (*(run / name for name in _OF_A_RUN), *run.glob(_UNFINISHED)):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _fit_and_test(spec: RunSpec, device: str, workers: Workers) -> None:
     run, begin = Path(spec.out), time.monotonic()
     tell = _start(run) if workers.rank == 0 else _silent
     config, where = spec.config, torch.device(device)
@@ -88,18 +108,10 @@ def fit_and_test(spec: RunSpec, *, device: str, workers: Workers = ALONE) -> Non
     )
 
 
-def identity_of(config: DownstreamConfig) -> dict[str, Any]:
-    """Return the settings that figures depend on, as plain JSON."""
-    plain: dict[str, Any] = json.loads(json.dumps(asdict(config)))
-    return {key: value for key, value in plain.items() if key not in NOT_IDENTITY}
-
-
 def _start(run: Path) -> Callable[[str], None]:
     """Make the folder of a run that begins, or begins anew; return what tells the driver."""
     run.mkdir(parents=True, exist_ok=True)
-    for left in (METRICS, WARNINGS):
-        (run / left).unlink(missing_ok=True)
-    shutil.rmtree(run / PREDICTIONS, ignore_errors=True)
+    clear_run(run)
     return lambda text: warn_in(run, text)
 
 
@@ -171,37 +183,46 @@ def _test(spec: RunSpec, segmenter: Segmenter, volumes: Volumes, row: Row) -> Ca
         raise CaseError(row["case_id"], f"cannot be tested: {error}.") from error
     if spec.keep_predictions:
         write_prediction(Path(spec.out), row["case_id"], predicted, volume.affine)
-    return score_case(
-        predicted,
-        volume.layout,
-        spacing_zyx(volume.affine),
-        case_id=row["case_id"],
-        patient_id=row["patient_id"],
-    )
+    try:
+        return score_case(
+            predicted,
+            volume.layout,
+            spacing_zyx(volume.affine),
+            case_id=row["case_id"],
+            patient_id=row["patient_id"],
+        )
+    except ValueError as error:
+        raise CaseError(row["case_id"], f"cannot be scored: {error}.") from error
+
+
+@contextmanager
+def _room_in(run: Path) -> Iterator[None]:
+    """Tell a full disk from what else may fail: training again would not help."""
+    try:
+        yield
+    except PassingError:
+        raise
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        raise StoreError(
+            f"run {run}: found no room to write to ({error.strerror}); expected some for its network and "
+            "tables. Free some, and run the same command again: it begins anew."
+        ) from error
 
 
 def _record(
     spec: RunSpec, usable: UsableVolumes, training: Training, losses: list[float]
 ) -> dict[str, Any]:
     """Return what `result.json` says of a run."""
-    num_real = sum(row["kind"] == "real" for row in usable.train)
-    asked = {
-        "config": identity_of(spec.config),
-        "seed": spec.seed,
-        "fold": spec.fold,
-        "num_folds": spec.num_folds,
-        "manifest": spec.manifest_digest,
-        "train": [[row["image_sha256"], row["layout_sha256"]] for row in usable.train],
-        "test": [[row["image_sha256"], row["layout_sha256"]] for row in usable.test],
-    }
     return {
-        "config": asked["config"],
-        "digest": digest_json(asked),
+        "config": identity_of(spec.config),
+        "digest": digest_of(spec, usable.train, usable.test),
         "seed": spec.seed,
         "fold": spec.fold,
         "manifest": spec.manifest,
         "label": spec.label,
-        "mix": {"num_real": num_real, "num_synthetic": len(usable.train) - num_real},
+        "mix": counts_of(usable.train),
         "network": spec.config.network,
         "num_parameters": sum(one.numel() for one in training.network.parameters()),
         "steps": training.step,

@@ -20,7 +20,15 @@ _ORDER_SALT = "ct-factory downstream v1"
 
 _COLUMNS = (
     *("kind", "work_id", "split", "patient_id", "case_id", "image_uri", "image_sha256"),
-    *("layout_sha256", "layout_origin", "reference_sha256", "shape", "spacing_mm", "sampler"),
+    *(
+        "layout_sha256",
+        "layout_origin",
+        "reference_sha256",
+        "shape",
+        "spacing_mm",
+        "affine",
+        "sampler",
+    ),
 )
 
 Row = Mapping[str, Any]

@@ -1,33 +1,26 @@
 """A segmentation network trained on a mix, and tested on real cases that it never saw.
 
 manifest --make_plan--> folds --RunSpec each--> Ray Train workers: fit_and_test --> RUN/ --> summary
-
-OUT/downstream.json      what was asked for; a rerun must ask the same
-OUT/result.json ...      the run, where the manifest's own split is taken
-OUT/runs/fold-N/ ...     a run a fold, with --folds
 """
 
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from factory.errors import StoreError
 from factory.segmentation.summary import Summary, summarise
 from factory.segmentation.trials import ALL
-from factory.storage import Storage
-from jobs.claims import differences
 from jobs.cluster import connect
 from jobs.console import say
-from jobs.downstream.claims import read_claim
+from jobs.downstream.claims import CLAIM, RUNS
 from jobs.downstream.config import DownstreamConfig
-from jobs.downstream.fit import identity_of
+from jobs.downstream.folder import claim, is_finished, refuse_others
+from jobs.downstream.identity import identity_of
 from jobs.downstream.loop import fit_on_workers
-from jobs.downstream.networks import check_network
-from jobs.downstream.plan import RunSpec, make_plan, make_spec
+from jobs.downstream.networks import check_network, try_without_weights
+from jobs.downstream.plan import RunSpec, check_seed, make_plan, make_spec
 from jobs.downstream.predictions import PREDICTIONS, write_missing_predictions
 from jobs.downstream.results import RESULT, Run, read_run
 from jobs.downstream.telling import tell_of
@@ -35,12 +28,7 @@ from jobs.train.run_folder import alone, set_aside
 from jobs.train.workers import NumWorkers, check_volumes
 from manifests.read import is_url
 
-CLAIM, RUNS = "downstream.json", "runs"
-
 _TOLD = ("dice", "sensitivity", "specificity")
-
-_OTHERS = ("dataset.json", "run.json", "sweep.json")
-"""In the folders of other verbs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +83,8 @@ def downstream(
         manifest: Path or URL of a manifest, or of a lake or case store.
         out: Folder, made or gone on with; all nodes see it.
         config: How.
-        seed: Of the initial weights, the order of the volumes, augmentation and dropout.
+        seed: Of the initial weights, the order of the volumes, augmentation and dropout; from 0 to
+            `MOST_SEED`.
         num_folds: 1 takes the manifest's own split; more are folds of the real patients.
         num_workers: Ray Train workers, or the fewest and the most; None takes one a GPU, or one.
         device: `auto`, `cpu` or `cuda`.
@@ -110,10 +99,12 @@ def downstream(
     """
     place = manifest if is_url(manifest) else os.path.abspath(manifest)
     out = Path(os.path.abspath(out))
-    _refuse_others(out)
+    check_seed(seed)
+    refuse_others(out)
     check_volumes(num_workers, config.batch_size, "downstream")
-    check_network(config)
+    network = check_network(config)
     plan = make_plan(place, num_folds=num_folds, unannotated=config.unannotated)
+    try_without_weights(network, plan.grid)
     tell_of(plan, with_synthetic=any(fold.synthetic for fold in plan.folds))
     asked = {
         "manifest": plan.digest,
@@ -135,7 +126,7 @@ def downstream(
         for fold in plan.folds
     ]
     with alone(out):
-        _claim(out, asked, specs)
+        claim(out, asked, specs, plan.folds)
         _finish(specs, num_workers, device, ray_address)
         if keep_predictions:
             _predict_missing(specs, device)
@@ -149,7 +140,7 @@ def _finish(
     specs: Sequence[RunSpec], num_workers: NumWorkers | None, device: str, ray_address: str | None
 ) -> None:
     """Do the runs that are not there, one after the other."""
-    todo = [spec for spec in specs if not _is_finished(spec)]
+    todo = [spec for spec in specs if not is_finished(spec)]
     if len(todo) < len(specs):
         say(f"resuming: {len(specs) - len(todo)} of {len(specs)} runs are finished")
     if not todo:
@@ -167,36 +158,3 @@ def _predict_missing(specs: Sequence[RunSpec], device: str) -> None:
     for spec in specs:
         if count := write_missing_predictions(spec, device="cuda" if on_gpu else "cpu"):
             say(f"downstream: predicted {count} cases again, into {Path(spec.out, PREDICTIONS)}")
-
-
-def _refuse_others(out: Path) -> None:
-    if found := [name for name in _OTHERS if (out / name).exists()]:
-        raise StoreError(
-            f"--out {out}: found {found[0]}, of another verb; expected a run of this one, or a new folder. "
-            "Choose another --out."
-        )
-
-
-def _claim(out: Path, asked: dict[str, Any], specs: Sequence[RunSpec]) -> None:
-    """Make the folder this run's, or refuse with the difference; one without a result is free.
-
-    Raises:
-        StoreError: It has results that were asked for differently.
-    """
-    file = out / CLAIM
-    if file.exists() and any(out.glob(f"{RUNS}/*/{RESULT}")) | (out / RESULT).exists():
-        found = read_claim(
-            file, what="run", way_out="Choose another --out, or start anew with --fresh."
-        )
-        if changed := differences(found, asked):
-            raise StoreError(
-                f"run {out}: asked for differently before ({'; '.join(changed)}); expected the same recipe, "
-                "manifest, seed and folds. Choose another --out, go back to those of the run, or start anew "
-                "with --fresh."
-            )
-        return
-    Storage(out).write_json(CLAIM, asked)
-
-
-def _is_finished(spec: RunSpec) -> bool:
-    return Path(spec.out, RESULT).is_file()

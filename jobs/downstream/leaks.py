@@ -1,4 +1,4 @@
-"""What a manifest must not have: a volume in two rows, and one that trains of somebody who tests."""
+"""What a manifest must not have: volumes twice, names without end, training on who tests."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from factory.errors import StoreError
+from jobs.downstream.case_tables import LONGEST_TEXT
 from jobs.downstream.folds import Row
 from jobs.readers.rows import name_of
 
@@ -25,6 +26,22 @@ def refuse_twice(manifest: str, table: pa.Table) -> None:
                 f"{manifest}: found {column} {value} in {count} rows; expected one. Make the manifest again "
                 "with `factory mix`."
             )
+
+
+def refuse_long_names(manifest: str, rows: Sequence[Row]) -> None:
+    """Refuse names of real volumes that could be written with their scores, and not be read again.
+
+    Raises:
+        StoreError: There is one.
+    """
+    for row in rows:
+        for column in ("case_id", "patient_id"):
+            size = len(str(row[column]).encode())
+            if row["kind"] == "real" and size > LONGEST_TEXT:
+                raise StoreError(
+                    f"{manifest}: found a {column} of {size} bytes, {str(row[column])[:40]}...; expected at most "
+                    f"{LONGEST_TEXT}. Ingest the scan under a shorter name."
+                )
 
 
 def refuse_leak(manifest: str, train: Sequence[Row], test: Sequence[Row]) -> None:

@@ -18,6 +18,8 @@ from jobs.train.watch import watch
 from jobs.train.workers import NumWorkers, fitting_workers
 from manifests.errors import ManifestError
 
+_LONGEST_REASON = 300
+
 
 def fit_on_workers(
     cluster: Cluster, spec: RunSpec, num_workers: NumWorkers | None, device: str
@@ -53,7 +55,7 @@ def fit_on_workers(
             )
     except TrainingFailedError as error:
         raise FactoryError(
-            f"run {run}: training failed ({last_line(error)}); expected {config.steps} steps and a test. Mend "
+            f"run {run}: training failed ({last_line(error)[:_LONGEST_REASON]}); expected {config.steps} steps and a test. Mend "
             "the cause and run the same command again: it begins anew."
         ) from error
     if stopped:

@@ -6,6 +6,7 @@
 import difflib
 import inspect
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -33,6 +34,22 @@ _DIVISOR_WITHOUT_STRIDES = 32
 _AIR = -1.0
 """The lower end of the window, in its units."""
 _REASON_LENGTH = 200
+
+SEGMENTERS = (
+    "AttentionUnet",
+    "BasicUNet",
+    "HighResNet",
+    "MedNeXt",
+    "SegResNet",
+    "SegResNetDS",
+    "SwinUNETR",
+    "UNet",
+    "VNet",
+)
+"""What is said to people who ask for a network that there is not: those that take whole volumes of any
+grid. MONAI has a hundred others, most of them for other tasks."""
+
+_ABSENT = re.compile(r"No module named '([A-Za-z0-9_]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,14 +121,20 @@ def call_of(config: DownstreamConfig) -> NetworkCall:
     return NetworkCall(config.network, arguments, _divisors(config, arguments))
 
 
-def check_network(config: DownstreamConfig) -> None:
-    """Refuse a network that no worker could make, before any is started.
+def check_network(config: DownstreamConfig) -> PaddedNetwork:
+    """Refuse a network that no worker could make, before any is started; return it otherwise.
 
     Raises:
-        UsageError: As in `call_of` and `build_network`.
+        UsageError: As in `call_of` and `build_network`, or it has nothing to train.
     """
     with torch.random.fork_rng():
-        build_network(call_of(config))
+        network = build_network(call_of(config))
+    if not any(True for _ in network.parameters()):
+        raise UsageError(
+            f"[downstream] network {config.network}: found no weights in it; expected some to train. Choose "
+            f"another, as {', '.join(SEGMENTERS)}."
+        )
+    return network
 
 
 def build_network(call: NetworkCall) -> PaddedNetwork:
@@ -122,6 +145,8 @@ def build_network(call: NetworkCall) -> PaddedNetwork:
     """
     try:
         network = _class_of(call.name)(**call.arguments)
+    except ImportError as error:
+        raise _lacking(call.name, error) from error
     except Exception as error:
         # What a network raises for arguments that it cannot mean is its own affair.
         raise UsageError(
@@ -147,12 +172,52 @@ def try_network(network: PaddedNetwork, shape: Triple | Sequence[int]) -> None:
     try:
         with torch.no_grad(), torch.random.fork_rng():
             network(air)
-    except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
+    except UsageError:
+        raise
+    except ImportError as error:
+        raise _lacking(network.name, error) from error
+    except Exception as error:
+        if device.type == "meta" and _needs_numbers(error):
+            return
+        # What a network raises for a grid that it cannot mean is its own affair.
         raise UsageError(
             f"[downstream] network {network.name}: found that it fails on a volume of {tuple(shape)} voxels "
             f"({_reason(error)}); expected it to take one. Set divisible_by, or what its arguments say of "
             "the grid, or choose another network."
         ) from error
+
+
+def try_without_weights(network: PaddedNetwork, shape: Triple | Sequence[int]) -> None:
+    """Feed a network with the shape of a grid alone: no memory, no time, and nothing to compute.
+
+    What it lacks, and what does not fit, is told before any process is started. One that asks for
+    numbers on its way, which there are none of, is let through: its run will try it.
+
+    Args:
+        network: Loses its weights.
+        shape: (z, y, x) voxels.
+
+    Raises:
+        UsageError: As in `try_network`.
+    """
+    try_network(network.to("meta"), shape)
+
+
+def _needs_numbers(error: Exception) -> bool:
+    return isinstance(error, NotImplementedError) or "meta" in str(error).lower()
+
+
+def _lacking(name: str, error: ImportError) -> UsageError:
+    found = _ABSENT.search(str(error))
+    if found is None:
+        return UsageError(
+            f"[downstream] network {name}: found that it cannot be imported ({_reason(error)}); expected all that "
+            "it needs. Install that, or choose another network."
+        )
+    return UsageError(
+        f"[downstream] network {name}: found no {found[1]}, which it needs; expected it. Run `pip install "
+        f"{found[1]}`, or choose another network."
+    )
 
 
 def _class_of(name: str) -> type[nn.Module]:
@@ -164,11 +229,8 @@ def _class_of(name: str) -> type[nn.Module]:
         ) from error
     known = {key: one for key, one in vars(nets).items() if _is_network(one)}
     if name not in known:
-        like = difflib.get_close_matches(name, known, cutoff=0.4) or [
-            "AttentionUnet",
-            "UNet",
-            "SegResNet",
-        ]
+        there = [one for one in SEGMENTERS if one in known]
+        like = difflib.get_close_matches(name, there, cutoff=0.4) or there
         raise UsageError(
             f"[downstream] network {name}: MONAI has none of this name; expected one of monai.networks.nets, "
             f"as {', '.join(like)}. Correct the name."
@@ -232,4 +294,7 @@ def _shown(arguments: Mapping[str, Any]) -> str:
 
 
 def _reason(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:_REASON_LENGTH]
+    text = (str(error).splitlines() or [""])[0][:_REASON_LENGTH]
+    if isinstance(error, RuntimeError | ValueError | TypeError) and text:
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

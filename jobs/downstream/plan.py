@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from factory.errors import StoreError, UsageError
 from jobs.downstream.config import HEALTHY, LEFT_OUT, DownstreamConfig
 from jobs.downstream.folds import Fold, Row, fold_of, is_unannotated, misfits, parted, rows_of
-from jobs.downstream.leaks import refuse_leak, refuse_twice
+from jobs.downstream.leaks import refuse_leak, refuse_long_names, refuse_twice
 from jobs.lakes import manifest_of
 from jobs.readers.rows import select_rows
 from manifests.mix.order import in_mix_order
@@ -18,6 +18,9 @@ from manifests.write import content_digest
 
 _HELD_OUT = ("in val or test", "of a donor in val or test")
 """Rules of `usable_rows` that are one with folds, which have a split of their own."""
+
+MOST_SEED = 2**63 - 1
+"""What a table of whole numbers holds."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,6 +48,11 @@ class Plan:
     def extra(self) -> float:
         """Synthetic volumes for each real one that every fold has."""
         return min(len(fold.synthetic) / len(fold.real) for fold in self.folds)
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """(z, y, x) voxels of every volume."""
+        return tuple(self.folds[0].real[0]["shape"])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,7 +96,7 @@ def make_plan(manifest: str, *, num_folds: int = 1, unannotated: str = LEFT_OUT)
 
     Raises:
         StoreError: A folder is neither a lake nor a case store, or a scan is in two places that
-            may not share it.
+            may not share it, or has a name that no table of scores holds.
         ManifestError: There is no manifest, or it is torn.
         UsageError: Nothing trains or nothing tests.
     """
@@ -96,6 +104,7 @@ def make_plan(manifest: str, *, num_folds: int = 1, unannotated: str = LEFT_OUT)
     table = select_rows(place)
     refuse_twice(place, table)
     every = rows_of(table)
+    refuse_long_names(place, every)
     misfit = misfits(every)
     unread = [row for row in every if is_unannotated(row) and row["image_uri"] not in misfit]
     dropped = {*misfit, *(row["image_uri"] for row in unread if unannotated != HEALTHY)}
@@ -148,7 +157,11 @@ def make_spec(
         label: What tables call the mix; empty names it by its counts.
         train: Volumes of the fold that train; None takes all.
         keep_predictions: As in `RunSpec`.
+
+    Raises:
+        UsageError: The seed is out of range.
     """
+    check_seed(seed)
     rows = [*fold.real, *fold.synthetic] if train is None else list(train)
     return RunSpec(
         manifest=plan.manifest,
@@ -163,6 +176,18 @@ def make_spec(
         label=label or mix_label(rows),
         keep_predictions=keep_predictions,
     )
+
+
+def check_seed(seed: int) -> None:
+    """Refuse a seed that no table could hold, before anything is trained.
+
+    Raises:
+        UsageError: It is below 0, or above `MOST_SEED`.
+    """
+    if not 0 <= seed <= MOST_SEED:
+        raise UsageError(
+            f"seed {seed}: expected a whole number from 0 to {MOST_SEED}. Choose another."
+        )
 
 
 def mix_label(rows: Collection[Row]) -> str:

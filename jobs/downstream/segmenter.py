@@ -3,6 +3,7 @@
 RUN/model.pt holds weights, and all that it takes to call the network as it was trained.
 """
 
+import io
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -86,7 +87,11 @@ class Segmenter:
         return np.asarray((logits.argmax(dim=1)[0] == _NODULE).cpu().numpy(), np.bool_)
 
     def save(self, path: Path) -> None:
-        """Write it to a file, whole or not at all."""
+        """Write it to a file, whole or not at all.
+
+        Raises:
+            OSError: There is no room for it, or no right to write it.
+        """
         content = {
             "format": _FORMAT,
             "network": self.call.name,
@@ -99,8 +104,11 @@ class Segmenter:
                 name: value.cpu() for name, value in self.network.network.state_dict().items()
             },
         }
+        # torch's own writer answers a full disk with a RuntimeError about positions.
+        packed = io.BytesIO()
+        torch.save(content, packed)
         with written_aside(path) as aside:
-            torch.save(content, aside)
+            aside.write_bytes(packed.getbuffer())
 
 
 def load_segmenter(path: Path, device: str = "cpu") -> Segmenter:

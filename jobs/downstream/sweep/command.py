@@ -31,7 +31,7 @@ def command(
         typer.Option(metavar="F,F,...", help="Parts of the real training cases, each alone."),
     ] = None,
     seeds: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Runs of each mix, from seed 0 on.")
+        int, typer.Option(metavar="N", min=1, max=1000, help="Runs of each mix, from seed 0 on.")
     ] = 3,
     folds: Annotated[
         int | None,

@@ -7,6 +7,7 @@ SWEEP/failed.parquet                      runs that could not be finished, and w
 """
 
 import fcntl
+import itertools
 import re
 import shutil
 import uuid
@@ -15,20 +16,21 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from factory.errors import StoreError
+from factory.errors import StoreError, UsageError
 from factory.storage import Storage
 from jobs.claims import differences
-from jobs.downstream.claims import read_claim
+from jobs.downstream.claims import RUNS, SWEEP_FILE, read_claim, refuse_inside
 from jobs.downstream.config import DownstreamConfig
-from jobs.downstream.fit import identity_of
-from jobs.downstream.plan import Plan
-from jobs.downstream.results import RESULT
+from jobs.downstream.identity import check_run, identity_of
+from jobs.downstream.plan import Plan, make_spec
+from jobs.downstream.results import RESULT, Run, read_run
+from jobs.downstream.sweep.mixes import mix_of, volumes_of
 
-SWEEP_FILE, RUNS, FAILED = "sweep.json", "runs", "failed.parquet"
+FAILED = "failed.parquet"
 FORMAT = 1
 
 _UNFINISHED, _LOCK = ".unfinished", ".lock"
-_RUN_NAME = re.compile(r"(?P<label>.+)-s\d+-f\d+")
+_RUN_NAME = re.compile(r"(?P<label>.+)-s(?P<seed>\d{1,19})-f(?P<fold>\d{1,9})", re.ASCII)
 
 
 def asked_of(plan: Plan, config: DownstreamConfig) -> dict[str, Any]:
@@ -45,9 +47,10 @@ def claim(sweep: Path, asked: Mapping[str, Any]) -> None:
     """Make the folder this sweep's, or refuse with the difference.
 
     Raises:
-        StoreError: It has somebody's own files, or runs that were asked for differently.
+        StoreError: It has somebody's own files, lies in another's, or has runs that were asked for differently.
     """
     file = sweep / SWEEP_FILE
+    refuse_inside(sweep)
     if not file.exists():
         _check_empty(sweep)
         # Of two sweeps that begin at once one makes it, and the other compares.
@@ -75,6 +78,22 @@ def labels_of(sweep: Path) -> list[str]:
     """Return the labels of the mixes that have a finished run."""
     names = (_RUN_NAME.fullmatch(run.name) for run in finished(sweep))
     return list(dict.fromkeys(name["label"] for name in names if name))
+
+
+def read_runs(sweep: Path, plan: Plan, config: DownstreamConfig) -> list[Run]:
+    """Read the finished runs, by name, each compared with what the sweep would do under its name.
+
+    Raises:
+        StoreError: One is torn, or is no run of this sweep.
+    """
+    return [_read_checked(folder, plan, config) for folder in finished(sweep)]
+
+
+def set_torn_aside(sweep: Path, name: str) -> Path:
+    """Rename a file that cannot be read; return what it is called now."""
+    names = (sweep / f"{name}.torn-{number}" for number in itertools.count(1))
+    aside = next(one for one in names if not one.exists())
+    return (sweep / name).rename(aside)
 
 
 def run_name(label: str, seed: int, fold: int) -> str:
@@ -116,6 +135,31 @@ def publish(aside: Path, run: Path) -> None:
         if not is_finished(run):
             raise
         shutil.rmtree(aside)
+
+
+def _read_checked(folder: Path, plan: Plan, config: DownstreamConfig) -> Run:
+    run = read_run(folder)
+    way_out = "Remove the folder of the run, and run the same command again."
+    found = _RUN_NAME.fullmatch(folder.name)
+    mix = mix_of(found["label"]) if found else None
+    seed, number = (int(found["seed"]), int(found["fold"])) if found else (0, 0)
+    if mix is None or number >= len(plan.folds) or run_name(mix.label, seed, number) != folder.name:
+        raise StoreError(
+            f"run {folder}: found a folder whose name is no run's of this sweep; expected a mix, a seed and a "
+            f"fold, as real-1-s0-f0, of {len(plan.folds)} folds. {way_out}"
+        )
+    fold = plan.folds[number]
+    try:
+        train = volumes_of(mix, fold)
+        spec = make_spec(
+            plan, fold, config, out=str(folder), seed=seed, label=mix.label, train=train
+        )
+    except UsageError as error:
+        raise StoreError(
+            f"run {folder}: found a run that this sweep could not do ({error}); expected its own alone. {way_out}"
+        ) from error
+    check_run(run, spec, train, fold.test, way_out=way_out)
+    return run
 
 
 def _remove(folder: Path) -> None:

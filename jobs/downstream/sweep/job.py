@@ -12,24 +12,24 @@ from typing import Any
 
 import pyarrow as pa
 
-from factory.errors import FactoryError
+from factory.errors import FactoryError, UsageError
 from jobs.cluster import connect
 from jobs.console import progress, say
+from jobs.downstream.claims import RUNS
 from jobs.downstream.config import DownstreamConfig
 from jobs.downstream.figures import MixFigures, figures_of
-from jobs.downstream.networks import check_network
+from jobs.downstream.networks import check_network, try_without_weights
 from jobs.downstream.outcome import write_outcome
 from jobs.downstream.plan import Plan, RunSpec, make_plan, make_spec
-from jobs.downstream.results import Run, read_run
 from jobs.downstream.sweep.folder import (
     FAILED,
-    RUNS,
     asked_of,
     claim,
-    finished,
     is_finished,
     labels_of,
+    read_runs,
     run_name,
+    set_torn_aside,
     working,
 )
 from jobs.downstream.sweep.mixes import Mix, distinct, mix_of, volumes_of
@@ -37,8 +37,12 @@ from jobs.downstream.sweep.needs import Needs, bytes_of_the_largest_node, needs_
 from jobs.downstream.sweep.task import MAX_ATTEMPTS, Failure, ended_too_often, run_once
 from jobs.downstream.telling import notes_of, tell_of
 from jobs.train.run_folder import WARNINGS
+from manifests.errors import ManifestError
 from manifests.read import is_url, read_table
 from manifests.write import write_table
+
+MOST_SEEDS = 1_000
+"""Of a mix: each is a training."""
 
 _OF_NOTE = ("left out:", "warning:")
 """How lines of a run's log begin that are more than how far it is."""
@@ -90,7 +94,7 @@ def sweep(
         out: Folder of the sweep, made, gone on with, or extended; all nodes see it.
         config: How each run goes.
         mixes: Of `parse_mixes`.
-        num_seeds: Runs of each mix, from seed 0 on.
+        num_seeds: Runs of each mix, from seed 0 on; at most `MOST_SEEDS`.
         num_folds: As in `make_plan`.
         device: `auto`, `cpu` or `cuda`.
         ray_address: Cluster to join; None starts one.
@@ -100,21 +104,27 @@ def sweep(
             could be finished.
         ManifestError: There is no manifest, or it is torn.
     """
+    if not 1 <= num_seeds <= MOST_SEEDS:
+        raise UsageError(
+            f"--seeds {num_seeds}: expected from 1 to {MOST_SEEDS} trainings of each mix. Ask for fewer."
+        )
     # Wrong arguments would end each run alike: here they do before the first one.
-    check_network(config)
+    network = check_network(config)
     place = manifest if is_url(manifest) else os.path.abspath(manifest)
     out = Path(os.path.abspath(out))
     plan = make_plan(place, num_folds=num_folds, unannotated=config.unannotated)
+    try_without_weights(network, plan.grid)
     specs = specs_of(plan, out, config, _told(mixes, plan, out), num_seeds)
     claim(out, asked_of(plan, config))
-    # Before hours are spent: torn ones would be found in the end.
-    _read_all(out)
+    # Before hours are spent: torn ones, and those of other sweeps, would be found in the end.
+    read_runs(out, plan, config)
+    _earlier_failures(out)
     todo = [spec for spec in specs if not is_finished(Path(spec.out))]
     if len(todo) < len(specs):
         say(f"resuming: {len(specs) - len(todo)} of {len(specs)} runs are finished")
     failures = _run(todo, out, plan, config, device, ray_address) if todo else {}
     notes = [*notes_of(plan), *_keep_failures(out, specs, failures)]
-    runs = _read_all(out)
+    runs = read_runs(out, plan, config)
     if not runs:
         first = next(iter(failures.values()))
         raise FactoryError(
@@ -256,11 +266,9 @@ def _keep_failures(out: Path, specs: Sequence[RunSpec], failures: dict[str, Fail
         What a table says of each.
     """
     asked = {Path(spec.out).name: spec for spec in specs}
-    file = out / FAILED
-    earlier = read_table(file, FAILED_SCHEMA).to_pylist() if file.exists() else []
     rows = [
         row
-        for row in earlier
+        for row in _earlier_failures(out)
         if row["run"] not in asked and not is_finished(out / RUNS / row["run"])
     ]
     for name, failure in failures.items():
@@ -277,9 +285,22 @@ def _keep_failures(out: Path, specs: Sequence[RunSpec], failures: dict[str, Fail
             }
         )
     rows.sort(key=lambda row: str(row["run"]))
-    write_table(pa.Table.from_pylist(rows, schema=FAILED_SCHEMA), file)
+    write_table(pa.Table.from_pylist(rows, schema=FAILED_SCHEMA), out / FAILED)
     return [f"Missing: {row['message']}" for row in rows]
 
 
-def _read_all(out: Path) -> list[Run]:
-    return [read_run(run) for run in finished(out)]
+def _earlier_failures(out: Path) -> list[dict[str, Any]]:
+    """Return what runs failed of before; notes that are torn are told, and set aside."""
+    file = out / FAILED
+    if not os.path.lexists(file):
+        return []
+    try:
+        rows: list[dict[str, Any]] = read_table(file, FAILED_SCHEMA).to_pylist()
+    except (ManifestError, OSError) as error:
+        aside = set_torn_aside(out, FAILED)
+        say(
+            f"warning: {error} It only has notes of runs that failed: it is now {aside.name}, and the sweep "
+            "goes on without"
+        )
+        return []
+    return rows

@@ -16,7 +16,9 @@ from manifests.errors import ManifestError
 MAX_ATTEMPTS = 3
 """Processes that one run may take with it before it is given up."""
 
-_TRACEBACK_FRAMES = 4
+_TRACEBACK_FRAMES, _LONGEST_TRACEBACK = 4, 10_000
+_LONGEST, _LONGEST_REASON = 1_000, 300
+"""Letters of a failure, and of what was raised: a table has a line for each."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,7 +74,11 @@ def ended_too_often(name: str) -> Failure:
 
 def _failure(run: Path, aside: Path, error: Exception) -> Failure:
     text = " ".join(str(error).split()).replace(str(aside), str(run))
+    text = _cut(text, _LONGEST)
     if not isinstance(error, FactoryError | ManifestError):
+        # What follows the first line of others' errors is for who reads tracebacks.
+        first = next(iter(str(error).strip().splitlines()), "")
+        text = _cut(" ".join(first.split()).replace(str(aside), str(run)), _LONGEST_REASON)
         text = (
             f"found {type(error).__name__}: {text}; expected none. Mend the cause and run the same command "
             "again; the traceback is in failed.parquet."
@@ -81,5 +87,9 @@ def _failure(run: Path, aside: Path, error: Exception) -> Failure:
     return Failure(
         error_class=type(error).__name__,
         message=f"run {run.name}: {text}",
-        traceback_tail="".join(tail),
+        traceback_tail="".join(tail)[-_LONGEST_TRACEBACK:],
     )
+
+
+def _cut(text: str, longest: int) -> str:
+    return text if len(text) <= longest else f"{text[:longest]} ..."

@@ -1,6 +1,7 @@
 """One run: it learns, tells what it left out, and a spec has one result."""
 
 import json
+import resource
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,15 +14,25 @@ from downstream_sets import AFFINE, CONFIG, SIZE, make_set, row_of, scan, spec_o
 
 from factory.augment import AugmentConfig
 from factory.axes import zyx_from_ijk
-from factory.errors import FactoryError, ModelError, PassingError, UsageError
+from factory.errors import (
+    CaseError,
+    FactoryError,
+    ModelError,
+    PassingError,
+    StoreError,
+    UsageError,
+)
 from factory.layouts import NODULE
 from factory.segmentation.score import score_case
 from factory.volumes import Volume
+from jobs.downstream import fit as fit_module
 from jobs.downstream.examples import Examples, Volumes
 from jobs.downstream.fit import fit_and_test
 from jobs.downstream.plan import resolve
 from jobs.downstream.results import Run, read_run
 from jobs.downstream.segmenter import Grid, load_segmenter
+from jobs.downstream.usable import usable_volumes
+from jobs.downstream.workers import ALONE
 from jobs.readers import rows
 
 
@@ -269,3 +280,74 @@ def test_a_file_that_is_no_network_of_ours_is_refused(tmp_path: Path, content: b
         ModelError, match=r"model\.pt: found .*; expected model\.pt of a `factory do"
     ):
         load_segmenter(tmp_path / "model.pt")
+
+
+def spoil(folder: Path, name: str, affine: list[list[float]]) -> None:
+    """Write another affine into a volume whose voxels stay as they are."""
+    file = folder / "volumes" / f"{name}.ome.zarr" / "zarr.json"
+    told = json.loads(file.read_text())
+    told["attributes"]["ct_factory"]["affine_ras"] = affine
+    file.write_text(json.dumps(told))
+
+
+@pytest.mark.parametrize(
+    ("affine", "why"),
+    [
+        (np.full((4, 4), np.nan).tolist(), "found an affine of [nan, "),
+        (np.full((4, 4), np.inf).tolist(), "found an affine of [inf, "),
+        (AFFINE[:2].tolist(), "expected 4 x 4 finite numbers that can be inverted"),
+        ((AFFINE / 2).tolist(), "as its row says. The volume was changed after it was written"),
+    ],
+    ids=["nan", "infinite", "cut off", "of half the size"],
+)
+def test_a_volume_whose_affine_is_broken_or_not_its_rows_neither_trains_nor_tests(
+    tmp_path: Path, affine: list[list[float]], why: str
+) -> None:
+    lake = make_set(tmp_path / "lake", 3, 2)
+    for name in ("c1", "t0"):
+        spoil(lake, name, affine)
+    spec, told = spec_of(lake, tmp_path / "run"), list[str]()
+    usable = usable_volumes(spec, Volumes(spec.manifest, 8), ALONE, told.append)
+    assert [row["case_id"] for row in usable.test] == ["t1"]
+    assert sorted(row["case_id"] for row in usable.train) == ["c0", "c2"]
+    assert sorted(usable.left_out) == ["case c1", "case t0"]
+    assert all(why in one for one in usable.left_out.values())
+    assert all("Make the volume again" in one or "make it again" in one for one in told)
+
+
+def test_an_error_while_a_case_is_scored_names_it(
+    lake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: Any, **given: Any) -> None:
+        raise ValueError("found a spacing of 0 mm; expected one above")
+
+    monkeypatch.setattr(fit_module, "score_case", fail)
+    with pytest.raises(CaseError, match=r"case t0: cannot be scored: found a spacing of 0 mm; exp"):
+        fit(lake, tmp_path / "run")
+
+
+def test_a_full_disk_is_told_as_such_and_leaves_nothing_half_written(
+    lake: Path, tmp_path: Path
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # The lines of two steps fit, and the network does not.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8_192, hard))
+    try:
+        with pytest.raises(
+            StoreError, match=r"run .*/run: found no room to write to \(File too large\); expected"
+        ):
+            fit(lake, tmp_path / "run")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert {one.name for one in (tmp_path / "run").iterdir()} == {"metrics.jsonl", "warnings.log"}
+
+
+def test_what_else_the_system_refuses_is_not_taken_for_a_full_disk(
+    lake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(run: Path, *args: Any, **given: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(fit_module, "write_run", fail)
+    with pytest.raises(PermissionError, match="Permission denied"):
+        fit(lake, tmp_path / "run")

@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,6 +14,8 @@ import numpy as np
 import pytest
 from downstream_sets import CONFIG, make_set, read_case, row_of, scan, write_rows
 from mix_sources import drawn, make_source
+from monai.networks import nets
+from torch import Tensor, nn
 from typer.testing import CliRunner
 
 from factory.errors import FactoryError, StoreError, UsageError
@@ -209,8 +212,8 @@ def test_the_command_gives_the_result_on_stdout_and_figures_and_the_next_step_be
     assert result.stdout == f"{tmp_path / 'out' / 'result.json'}\n"
     assert "4R+1S, 2 real test cases: dice " in result.stderr
     # Of four real volumes and a synthetic one.
-    told = f"Next: factory downstream sweep --manifest {lake} --ratios 0,0.06,0.12,0.25 --extra\n"
-    assert told in result.stderr
+    told = f"--manifest {lake} --recipe {recipe} --ratios 0,0.06,0.12,0.25 --extra\n"
+    assert f"Next: factory downstream sweep {told}" in result.stderr
     assert (runs[0].config.steps, runs[0].seed) == (2, 4)
 
 
@@ -261,3 +264,41 @@ def test_a_run_that_fails_leaves_no_result(lake: Path, tmp_path: Path, runs: lis
     with pytest.raises(FactoryError, match=r"not finite|finite ones"):
         run(lake, tmp_path / "out", config={"learning_rate": 1e38, "steps": 9})
     assert not (tmp_path / "out" / "result.json").exists()
+
+
+def test_the_next_step_can_be_pasted_whatever_the_paths_and_asks_for_the_same_folds(
+    tmp_path: Path, runs: list[RunSpec]
+) -> None:
+    # Without folds nothing of it would test.
+    folder = tmp_path / "of & it's"
+    lake = write_rows(folder, [row_of(folder, f"c{n}", scan(n)) for n in range(4)])
+    recipe = tmp_path / "my own.toml"
+    recipe.write_text(
+        "[downstream]\nsteps = 2\nnum_loaders = 0\n"
+        "[downstream.network_args]\nchannels = [4, 8]\nstrides = [2]\n"
+    )
+    words = ["--manifest", str(lake), "--out", str(tmp_path / "out"), "--recipe", str(recipe)]
+    result = CliRunner().invoke(command.app, [*words, "--folds", "2"], catch_exceptions=False)
+    told = next(line for line in result.stderr.splitlines() if "Next: " in line)
+    next_words = shlex.split(told.split("Next: factory downstream ")[1])
+    expected = ["--manifest", str(lake), "--recipe", str(recipe), "--folds", "2"]
+    assert next_words == ["sweep", *expected, "--real-fraction", "0.25,0.5,1"]
+
+
+def test_a_network_that_lacks_a_package_is_refused_before_anything_starts(
+    lake: Path, tmp_path: Path, runs: list[RunSpec], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Lacking(nn.Conv3d):
+        def __init__(self) -> None:
+            super().__init__(1, 2, 1)
+
+        def forward(self, units: Tensor) -> Tensor:
+            raise ImportError("from einops import rearrange (No module named 'einops').\nOriginal")
+
+    monkeypatch.setattr(nets, "Lacking", Lacking, raising=False)
+    changes = {"network": "Lacking", "network_args": {}}
+    with pytest.raises(
+        UsageError, match=r"network Lacking: found no einops, .* Run `pip install einops`, or"
+    ):
+        run(lake, tmp_path / "out", config=changes)
+    assert (runs, (tmp_path / "out").exists()) == ([], False)

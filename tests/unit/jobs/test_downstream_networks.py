@@ -5,11 +5,20 @@ from typing import Any
 
 import pytest
 import torch
+from monai.networks import nets
 from torch import Tensor, nn
 
 from factory.errors import RecipeError, UsageError
 from jobs.downstream.config import DownstreamConfig
-from jobs.downstream.networks import PaddedNetwork, build_network, call_of, try_network
+from jobs.downstream.networks import (
+    SEGMENTERS,
+    PaddedNetwork,
+    build_network,
+    call_of,
+    check_network,
+    try_network,
+    try_without_weights,
+)
 from jobs.downstream.training import renew_norms
 from jobs.recipe import Recipe
 
@@ -76,6 +85,11 @@ def test_other_networks_take_a_grid_that_they_do_not_divide(
             r"MONAI has none of this name; .*as AttentionUnet.*Correct the n",
         ),
         (config("torch"), r"network torch: MONAI has none of this name"),
+        (
+            config("os.system"),
+            r"expected one of monai.networks.nets, as AttentionUnet, Basic.*, VNet",
+        ),
+        (config("SegResNetD"), r"expected one of monai.networks.nets, as SegResNetDS, SegResNet"),
         (
             config(chanels=[4, 8]),
             r"network_args\] chanels: AttentionUnet has no such .* of spatial_dims, in_channels, .*"
@@ -164,3 +178,68 @@ def test_a_recipe_names_the_network_and_its_arguments() -> None:
     found = Recipe("own", {"downstream": text}).table("downstream", DownstreamConfig, steps=7)
     assert (found.network, found.steps, found.augment.rotation_deg) == ("UNet", 7, 5.0)
     assert call_of(found).arguments["channels"] == [4, 8]
+
+
+@pytest.mark.parametrize("name", SEGMENTERS)
+def test_networks_that_are_suggested_can_be_trained(name: str) -> None:
+    arguments = SMALL if name == "UNet" else {}
+    try:
+        try_without_weights(check_network(config(name, **arguments)), (40, 64, 50))
+    except UsageError as error:
+        # SwinUNETR, where a package is not installed.
+        if "Run `pip install" not in str(error):
+            raise
+
+
+class Raising(nn.Module):
+    """Raises what it is told to, when it is fed."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+        self.error = error
+
+    def forward(self, units: Tensor) -> Tensor:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (
+            AttributeError("no attribute 'rearrange'"),
+            r"\(AttributeError: no attribute 'rearrange'\)",
+        ),
+        (KeyError("size"), r"\(KeyError: 'size'\)"),
+        (RuntimeError("sizes must match\nat"), r"\(sizes must match\)"),
+        (ImportError("No module named 'einops.layers'"), r"found no einops, which it needs"),
+        (ImportError("DLL load failed"), r"cannot be imported \(ImportError: DLL load failed\)"),
+    ],
+)
+def test_whatever_a_network_raises_when_it_is_fed_is_one_refusal(
+    error: Exception, message: str
+) -> None:
+    for feed in (try_network, try_without_weights):
+        with pytest.raises(UsageError, match=rf"network Own: .*{message}"):
+            feed(PaddedNetwork(Raising(error), (1, 1, 1), "Own"), (4, 4, 4))
+
+
+def test_a_grid_is_refused_without_computing_anything() -> None:
+    network = build_network(call_of(config("DenseNet121")))
+    with pytest.raises(UsageError, match=r"found \(1, 2\) out of \(1, 1, 4096"):
+        try_without_weights(network, (4096, 4096, 4096))
+
+
+def test_a_network_that_asks_for_numbers_is_left_to_its_run() -> None:
+    class Asking(nn.Conv3d):
+        def forward(self, units: Tensor) -> Tensor:
+            return super().forward(units) * units.max().item()
+
+    network = PaddedNetwork(Asking(1, 2, 1), (1, 1, 1), "Asking")
+    try_without_weights(network, (4, 4, 4))
+
+
+def test_a_network_without_weights_has_nothing_to_train(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nets, "Shifted", Shifted, raising=False)
+    with pytest.raises(UsageError, match=r"network Shifted: found no weights in it; expected some"):
+        check_network(config("Shifted"))

@@ -227,3 +227,15 @@ def test_a_manifest_that_changed_after_the_plan_is_refused(tmp_path: Path) -> No
     other = plan_of(tmp_path, case("a"), case("u", split="test"), name="other")
     with pytest.raises(StoreError, match=r"another manifest than the run was planned on"):
         resolve(spec_of(plan, manifest=other.manifest))
+
+
+@pytest.mark.parametrize("column", ["case_id", "patient_id"])
+def test_a_name_that_no_table_of_scores_holds_is_refused(tmp_path: Path, column: str) -> None:
+    rows = [case("a"), case("t", split="test") | {column: "ü" * 5_001}]
+    with pytest.raises(
+        StoreError,
+        match=rf"found a {column} of 10002 bytes, ü{{40}}\.\.\.; expected at most 10000\. Inge",
+    ):
+        plan_of(tmp_path, *rows)
+    rows = [case("a"), case("t", split="test") | {column: "ü" * 5_000}]
+    assert len(plan_of(tmp_path, *rows).folds[0].test) == 1

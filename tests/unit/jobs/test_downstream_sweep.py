@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from downstream_sets import read_case as case
+from manifest_rows import sha
 from mix_sources import drawn, make_source
 from typer.testing import CliRunner
 
@@ -24,7 +25,7 @@ from jobs.cluster import Cluster
 from jobs.downstream.command import app
 from jobs.downstream.config import DownstreamConfig
 from jobs.downstream.figures import figures_of
-from jobs.downstream.fit import identity_of
+from jobs.downstream.identity import digest_of, identity_of
 from jobs.downstream.outcome import write_outcome
 from jobs.downstream.plan import RunSpec, resolve
 from jobs.downstream.results import Run, read_run, write_run
@@ -91,7 +92,7 @@ def write(spec: RunSpec) -> None:
         Path(spec.out),
         [score(spec, row, num_synthetic) for row in test],
         config=identity_of(spec.config),
-        digest="d" * 32,
+        digest=digest_of(spec, train, test),
         seed=spec.seed,
         fold=spec.fold,
         manifest=spec.manifest,
@@ -628,3 +629,135 @@ def spec_of(source: str, folder: Path) -> RunSpec:
     plan = job.make_plan(source)
     (spec,) = job.specs_of(plan, folder, CONFIG, parse_mixes(None, "1", extra=False), 1)
     return spec
+
+
+def test_a_run_that_is_not_what_the_sweep_would_do_is_refused_before_hours_are_spent(
+    source: str, calls: list[str], tmp_path: Path
+) -> None:
+    run = tmp_path / "out" / "runs" / "extra-0.5-s0-f0"
+    sweep(source, tmp_path / "out", CONFIG, MIXES, num_seeds=1)
+    calls.clear()
+    whole = (run / "result.json").read_text()
+    told = json.loads(whole)
+    for changes, difference in (
+        ({"config": told["config"] | {"learning_rate": 1.0}}, "config.learning_rate was 1.0, is 0"),
+        ({"network": "UNet"}, "network was UNet, is AttentionUnet"),
+        ({"steps": -5}, "steps was -5, is 2"),
+        ({"mix": {"num_real": 0, "num_synthetic": 0}}, "mix.num_real was 0, is 6; mix.num_synth"),
+        ({"digest": "d" * 32}, "digest of manifest and volumes was dddd"),
+    ):
+        (run / "result.json").write_text(json.dumps(told | changes))
+        with pytest.raises(
+            StoreError,
+            match=rf"extra-0\.5-s0-f0: found the result of another run \({difference}.* Remove the",
+        ):
+            sweep(source, tmp_path / "out", CONFIG, MIXES, num_seeds=2)
+    (run / "result.json").write_text(whole)
+    sweep(source, tmp_path / "out", CONFIG, MIXES, num_seeds=1)
+    assert calls == []
+
+
+def test_a_run_of_another_lake_is_no_run_of_the_sweep(
+    source: str, calls: list[str], tmp_path: Path
+) -> None:
+    rows = [case(f"c{n}", image_sha256=sha(f"x{n}")) for n in range(6)]
+    rows += [case(f"t{n}", split="test") for n in range(2)]
+    other = make_source(tmp_path / "lake", "cases", rows)
+    mixes = parse_mixes(None, "1", extra=False)
+    sweep(other, tmp_path / "other", CONFIG, mixes, num_seeds=1)
+    sweep(source, tmp_path / "out", CONFIG, mixes, num_seeds=1)
+    place = tmp_path / "out" / "runs" / "real-1-s0-f0"
+    shutil.rmtree(place)
+    shutil.copytree(tmp_path / "other" / "runs" / place.name, place)
+    with pytest.raises(StoreError, match=r"found the result of another run \(digest of manifest"):
+        sweep(source, tmp_path / "out", CONFIG, mixes, num_seeds=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("real-0.5-s0-f0", "label was real-1, is real-0.5; mix.num_real was 6, is 3"),
+        ("real-1-s1-f0", "seed was 0, is 1"),
+        ("real-1-s0-f1", "whose name is no run's of this sweep; expected a mix, a seed and a fold"),
+        ("real-1-s00-f0", "whose name is no run's of this sweep"),
+        ("copy of real-1-s0-f0", "whose name is no run's of this sweep"),
+        ("extra-9-s0-f0", r"that this sweep could not do .*9 needs 54 synthetic volumes"),
+        (f"real-1-s{2**63}-f0", r"that this sweep could not do \(seed 9223372036854775808: "),
+    ],
+)
+def test_a_run_under_another_name_is_refused(
+    source: str, calls: list[str], tmp_path: Path, name: str, told: str
+) -> None:
+    runs = tmp_path / "out" / "runs"
+    sweep(source, tmp_path / "out", CONFIG, MIXES, num_seeds=1)
+    shutil.copytree(runs / "real-1-s0-f0", runs / name)
+    with pytest.raises(StoreError, match=rf"runs/{name}: found .*{told}.* Remove the folder of"):
+        sweep(source, tmp_path / "out", CONFIG, MIXES, num_seeds=1)
+
+
+@pytest.mark.parametrize("content", [b"", b"torn", b"PAR1\x00PAR1"])
+def test_notes_of_failures_that_are_torn_are_told_and_set_aside_before_the_runs(
+    source: str,
+    calls: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    content: bytes,
+) -> None:
+    out = tmp_path / "out"
+    sweep(source, out, CONFIG, MIXES, num_seeds=1)
+    for number in (1, 2):
+        (out / "failed.parquet").write_bytes(content)
+        with monkeypatch.context() as patch:
+            patch.setattr(job, "_run", lambda *args: pytest.fail("a run was started"))
+            with pytest.raises(pytest.fail.Exception):
+                sweep(source, out, CONFIG, MIXES, num_seeds=1 + number)
+        assert f"it is now failed.parquet.torn-{number}, and the sweep" in capsys.readouterr().err
+        assert (out / f"failed.parquet.torn-{number}").read_bytes() == content
+        sweep(source, out, CONFIG, MIXES, num_seeds=1 + number)
+        assert failed(out) == []
+
+
+def test_a_sweep_does_not_begin_within_another(
+    source: str, calls: list[str], tmp_path: Path
+) -> None:
+    sweep(source, tmp_path / "out", CONFIG, MIXES, num_seeds=1)
+    with pytest.raises(StoreError, match=r"found sweep\.json in .*/out, which it lies in; expect"):
+        sweep(source, tmp_path / "out" / "runs" / "mine", CONFIG, MIXES, num_seeds=1)
+
+
+@pytest.mark.parametrize("number", [0, 1_001, 2**63])
+def test_more_seeds_than_anybody_trains_are_refused_at_once(
+    source: str, calls: list[str], tmp_path: Path, number: int
+) -> None:
+    with pytest.raises(UsageError, match=rf"--seeds {number}: expected from 1 to 1000 trainings"):
+        sweep(source, tmp_path / "out", CONFIG, MIXES, num_seeds=number)
+    words = ["sweep", "--manifest", source, "--ratios", "0.5", "--seeds", str(number)]
+    assert CliRunner().invoke(app, words).exit_code == 2
+
+
+@pytest.mark.parametrize("error", [RuntimeError, FactoryError])
+def test_what_is_said_of_a_failure_has_an_end(
+    source: str,
+    calls: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: type[Exception],
+) -> None:
+    text = "shapes differ " * 2_000 + "\nOriginal traceback: Traceback (most recent call last)"
+    break_runs(monkeypatch, {"real-1-s0-f0"}, error(text))
+    sweep(source, tmp_path / "out", CONFIG, MIXES, num_seeds=1)
+    (row,) = failed(tmp_path / "out")
+    assert "shapes differ shapes" in row["message"]
+    assert "Original traceback" not in row["message"]
+    assert len(row["message"]) < 1_100
+    assert len(row["traceback_tail"]) <= 10_000
+
+
+def test_a_network_that_does_not_take_the_grid_is_refused_before_the_first_run(
+    source: str, calls: list[str], tmp_path: Path
+) -> None:
+    config = replace(CONFIG, network="DenseNet121", network_args={})
+    with pytest.raises(UsageError, match=r"network DenseNet121: found \(1, 2\) out of"):
+        sweep(source, tmp_path / "out", config, MIXES, num_seeds=1)
+    assert not (tmp_path / "out").exists()
