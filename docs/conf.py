@@ -2,7 +2,7 @@
 
 project = "CT Factory"
 author = "CT Factory contributors"
-copyright = "CT Factory contributors, Apache-2.0"  # noqa: A001
+copyright = "CT Factory contributors, Apache-2.0"
 extensions = ["myst_parser"]
 source_suffix = {".md": "markdown"}
 exclude_patterns = ["**/README.md"]
