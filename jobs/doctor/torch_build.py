@@ -26,8 +26,11 @@ def check(asked: Asked) -> Iterator[Finding]:
         return
     threads, most = torch.get_num_threads(), torch.get_num_interop_threads()
     build = "CUDA " + torch.version.cuda if torch.version.cuda else "the CPU alone"
-    yield ok("torch", f"{torch.__version__}, built for {build}; threads: {threads} in an operation, {most} "
-        "of operations")
+    yield ok(
+        "torch",
+        f"{torch.__version__}, built for {build}; threads: {threads} in an operation, {most} "
+        "of operations",
+    )
     if not torch.cuda.is_available():
         yield _without_gpu(torch, asked)
         return

@@ -56,7 +56,9 @@ def test_a_run_that_somebody_counts_on_is_not_passed_over_for_the_model_that_shi
     Path("run").mkdir()
     assert find_model(None) == str(shipped("demo"))
     Path("run/run.json").write_text("{}")
-    message = r"{}: found no model in it; expected one, .* take the model that ships with --model demo\."
+    message = (
+        r"{}: found no model in it; expected one, .* take the model that ships with --model demo\."
+    )
     with pytest.raises(ModelError, match=message.format("run")):
         find_model(None)
     Path("factory.toml").write_text('[paths]\nrun = "typo"\n')
