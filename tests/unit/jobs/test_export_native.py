@@ -9,7 +9,6 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
-import SimpleITK
 from exported_lakes import Made, drawn_lake, export_in_process, ingested, read_nifti, set_rows
 from support import SCAN_SIZE, write_scan
 
@@ -266,13 +265,37 @@ def test_a_grid_that_is_not_the_cases_is_refused(
     assert "voxels that differ when the scan is brought to the model grid again" in told
 
 
+def meta_image(image: nib.Nifti1Image) -> bytes:
+    """Return the bytes of a MetaImage file with the voxels and the place of a NIfTI image."""
+    voxels = np.asarray(image.dataobj)
+    # LPS, and an axis of the array a line.
+    axes = (np.diag([-1.0, -1.0, 1.0]) @ image.affine[:3, :3]).T
+    spacing = np.linalg.norm(axes, axis=1)
+    origin = image.affine[:3, 3] * [-1.0, -1.0, 1.0]
+    header = {
+        "ObjectType": "Image",
+        "NDims": "3",
+        "BinaryData": "True",
+        "BinaryDataByteOrderMSB": "False",
+        "CompressedData": "False",
+        "TransformMatrix": " ".join(map(repr, (axes / spacing[:, None]).ravel().tolist())),
+        "Offset": " ".join(map(repr, origin.tolist())),
+        "ElementSpacing": " ".join(map(repr, spacing.tolist())),
+        "DimSize": " ".join(map(str, voxels.shape)),
+        "ElementType": {"int16": "MET_SHORT", "uint8": "MET_UCHAR"}[voxels.dtype.name],
+        "ElementDataFile": "LOCAL",
+    }
+    text = "".join(f"{key} = {value}\n" for key, value in header.items())
+    return text.encode() + voxels.tobytes(order="F")
+
+
 def test_a_meta_image_is_found_again(tmp_path: Path) -> None:
 
     write_scan(tmp_path / "nifti", "c0", 0)
     (tmp_path / "scans").mkdir()
     for path in (tmp_path / "nifti").iterdir():
-        image = SimpleITK.ReadImage(str(path))
-        SimpleITK.WriteImage(image, str(tmp_path / "scans" / path.name.replace(".nii.gz", ".mha")))
+        name = path.name.replace(".nii.gz", ".mha")
+        (tmp_path / "scans" / name).write_bytes(meta_image(nib.load(path)))
     cases = ingested(tmp_path / "scans", tmp_path / "cases")
     made = Made(
         scans=tmp_path / "scans", cases=cases, lake=drawn_lake(cases, tmp_path / "lake", draws=1)
