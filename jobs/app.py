@@ -18,6 +18,7 @@ from jobs.ingest import command as ingest
 from jobs.layouts import command as layouts
 from jobs.report import command as report
 from jobs.train import command as train
+from jobs.view import command as view
 from manifests.errors import ManifestError
 from models.errors import CheckpointError
 
@@ -100,6 +101,7 @@ app.command("verify")(verify.command)
 app.command("evaluate")(evaluate.command)
 app.add_typer(downstream.app, name="downstream")
 app.command("report")(report.command)
+app.command("view")(view.command)
 app.command("export")(export.command)
 app.command("demo")(demo.command)
 app.command("doctor")(doctor.command)

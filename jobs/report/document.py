@@ -18,7 +18,8 @@ _WARNING = (
 
 def document(content: Content) -> str:
     """Return the whole page as HTML."""
-    style, script, page = (_part(name) for name in ("page.css", "page.js", "page.html"))
+    style, script = _shared("look.css") + _part("page.css"), _shared("slices.js") + _part("page.js")
+    page = _part("page.html")
     policy = (
         f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; img-src data:; "
         "base-uri 'none'; form-action 'none'"
@@ -96,6 +97,10 @@ def _summary(content: Content) -> Iterator[Markup]:
 
 def _part(name: str) -> str:
     return files("jobs.report").joinpath("page", name).read_text(encoding="utf-8")
+
+
+def _shared(name: str) -> str:
+    return files("jobs").joinpath("pages", name).read_text(encoding="utf-8")
 
 
 def _hash(text: str) -> str:

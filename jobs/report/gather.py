@@ -134,7 +134,7 @@ def _published(lake: Lake, problems: list[str]) -> pa.Table | None:
 def _so_far(lake: Lake, identity: Record, ids: Sequence[str], problems: list[str]) -> pa.Table:
     """Return the rows that a manifest would have by now: of the donors' store, and of the commits."""
     tables = [manifest_table([]), *_donors(identity, problems)]
-    say(f"report: no manifest yet, reading {len(ids)} commit markers")
+    say(f"no manifest yet, reading {len(ids)} commit markers")
     with ThreadPoolExecutor(_READERS) as pool:
         for start in range(0, len(ids), _ROWS_AT_ONCE):
             read = pool.map(lambda item: _committed(lake, item), ids[start : start + _ROWS_AT_ONCE])

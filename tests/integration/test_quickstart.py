@@ -57,6 +57,13 @@ def test_the_quickstart_leads_from_scans_to_a_mix(tmp_path: Path) -> None:
 
     # The README's lines, on what is there by now.
     script = shown("README.md", "sh", "## Your scans").split("factory evaluate")[0]
-    again = typed(script.replace("factory mix lake other-lake", "factory mix lake"), tmp_path)
+    for typed_line, run_line in (
+        ("factory mix lake other-lake", "factory mix lake"),
+        # It serves until it is ended.
+        ("factory view lake", "factory view --help"),
+    ):
+        assert typed_line in script
+        script = script.replace(typed_line, run_line)
+    again = typed(script, tmp_path)
     assert again.returncode == 0, again.stderr
     assert "resuming: 1 of 1 items are done" in again.stderr

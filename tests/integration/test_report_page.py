@@ -4,8 +4,6 @@ Skipped where there is no Chromium. FACTORY_CHROMIUM names another than those th
 """
 
 import base64
-import os
-import shutil
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from browsers import check_contrast, running_browser, windowed
 from PIL import Image
 from report_pages import made_lake, slices_of, unpacked
 
@@ -25,37 +24,13 @@ from manifests.write import write_manifest
 
 pytestmark = pytest.mark.slow
 
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 WIDTHS = (1280, 400)
 LUNG, MEDIASTINUM = (-600, 1500), (40, 400)
 
 
-def chromium() -> str:
-    names = (os.environ.get("FACTORY_CHROMIUM"), "chromium", "chromium-browser", "google-chrome")
-    found = next((path for name in names if name and (path := shutil.which(name))), None)
-    if found is None:
-        pytest.skip(
-            "no Chromium here; install it (apt-get install chromium), or set FACTORY_CHROMIUM"
-        )
-    return found
-
-
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    path = chromium()
-    playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
-    with playwright.sync_playwright() as started:
-        running = started.chromium.launch(executable_path=path, args=ARGUMENTS)
-        yield running
-        running.close()
+    yield from running_browser()
 
 
 @pytest.fixture(scope="module")
@@ -127,12 +102,6 @@ def open_page(browser: Any, page_file: Path) -> Iterator[Any]:
     yield opened
     for context in contexts:
         context.close()
-
-
-def windowed(hu: np.ndarray, window: tuple[int, int]) -> np.ndarray:
-    level, width = window
-    share = (hu.astype(np.float64) - level + width / 2) / width
-    return np.clip(np.floor(255 * share + 0.5), 0, 255)
 
 
 def expected_slices(page_file: Path) -> tuple[np.ndarray, np.ndarray, int]:
@@ -304,36 +273,7 @@ def test_nothing_is_asked_for_but_the_file_and_the_console_is_empty(
 def test_texts_stand_out_from_what_is_behind_them(open_page: Any, scheme: str) -> None:
     """As WCAG 2.2 asks for of small text: 4.5 to 1."""
     seen = open_page(color_scheme=scheme)
-    pairs = seen.page.evaluate(
-        """() => {
-          const behind = (one) => {
-            for (; one; one = one.parentElement) {
-              const colour = getComputedStyle(one).backgroundColor;
-              if (colour !== "rgba(0, 0, 0, 0)") return colour;
-            }
-            return "rgb(255, 255, 255)";
-          };
-          const found = new Set();
-          for (const one of document.querySelectorAll("p, dt, dd, th, td, a, button, figcaption, caption, summary, label, h1, h2, h3"))
-            found.add(getComputedStyle(one).color + "|" + behind(one));
-          return [...found];
-        }"""
-    )
-    assert len(pairs) > 3
-    for pair in pairs:
-        ink, ground = pair.split("|")
-        assert contrast(ink, ground) >= 4.5, pair
-
-
-def contrast(one: str, other: str) -> float:
-    lighter, darker = sorted((luminance(one), luminance(other)), reverse=True)
-    return (lighter + 0.05) / (darker + 0.05)
-
-
-def luminance(colour: str) -> float:
-    values = [int(part) / 255 for part in colour.partition("(")[2].rstrip(")").split(",")[:3]]
-    linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in values]
-    return float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
+    check_contrast(seen.page)
 
 
 def test_a_page_without_scripts_still_has_its_figures_and_says_what_is_missing(

@@ -1,12 +1,9 @@
-"use strict";
 // Slices of each volume, unpacked where they are looked at. Nothing is fetched: all of it is in this file.
 (() => {
-  const WINDOWS = { lung: [-600, 1500], mediastinum: [40, 400] };
-  const LUNG = 1, NODULE = 2;
+  const { NODULE, GREYS, LABELS, grey, mixed } = Slices;
   const DIFFERENCE_HU = 500;
   // Cividis: from dark blue to bright yellow, so that it reads the same in grey.
   const COLD = [0, 32, 77], ZERO = [124, 123, 120], WARM = [255, 234, 70];
-  const LUNG_TINT = [0, 115, 178], NODULE_TINT = [230, 158, 0], TINT_SHARE = 0.4;
   const FINEST = 512;
 
   async function inflated(text) {
@@ -36,21 +33,7 @@
     return { reference, synthetic, layout: await inflated(packed.layout) };
   }
 
-  function grey(hu, preset) {
-    const [level, width] = WINDOWS[preset];
-    return Math.max(0, Math.min(255, Math.round(255 * (hu - level + width / 2) / width)));
-  }
-
-  function mixed(colour, other, share) {
-    return colour.map((value, i) => Math.round(value + (other[i] - value) * share));
-  }
-
-  // Palettes, by what a voxel is: no colour is made while a slice is painted.
-  const GREYS = Array.from({ length: 256 }, (_, value) => [value, value, value]);
-  const TINTED = {
-    [LUNG]: GREYS.map((colour) => mixed(colour, LUNG_TINT, TINT_SHARE)),
-    [NODULE]: GREYS.map((colour) => mixed(colour, NODULE_TINT, TINT_SHARE)),
-  };
+  const TINTED = Slices.tinted(Slices.TINT_SHARE);
   const DIFFERENCES = Array.from({ length: 2 * DIFFERENCE_HU + 1 }, (_, place) => {
     const share = place / DIFFERENCE_HU - 1;
     return mixed(ZERO, share < 0 ? COLD : WARM, Math.abs(share));
@@ -131,42 +114,17 @@
       context.imageSmoothingEnabled = false;
       context.drawImage(this.small, 0, 0, canvas.width, canvas.height);
       if (panel === "layout" || this.outline.checked) {
-        this.edges(context, layout, NODULE, "#000", 0.024, []);
-        this.edges(context, layout, LUNG, "#c7e9ff", 0.007, [12, 10]);
-        this.edges(context, layout, NODULE, "#ffd21f", 0.011, []);
+        const width = context.canvas.width, line = (share) => Math.max(1, share * width);
+        const slice = { labels: layout, width: this.small.width, height: this.small.height, across: this.scale, down: this.scale };
+        Slices.outline(context, slice, { halo: line(0.024), lung: line(0.007), nodule: line(0.011), dashes: [12, 10] });
       }
       this.sides(context);
     }
 
-    // The border of a label along the edges of its voxels: lungs dashed, nodules solid.
-    edges(context, layout, label, colour, share, dashes) {
-      const { width, height } = this.small, scale = this.scale;
-      const inside = (y, x) => y >= 0 && x >= 0 && y < height && x < width && layout[y * width + x] >= label;
-      context.beginPath();
-      for (let y = 0; y <= height; y += 1) {
-        for (let x = 0; x <= width; x += 1) {
-          const here = inside(y, x);
-          if (here !== inside(y - 1, x)) { context.moveTo(x * scale, y * scale); context.lineTo((x + 1) * scale, y * scale); }
-          if (here !== inside(y, x - 1)) { context.moveTo(x * scale, y * scale); context.lineTo(x * scale, (y + 1) * scale); }
-        }
-      }
-      context.setLineDash(dashes);
-      context.strokeStyle = colour;
-      context.lineWidth = Math.max(1, share * context.canvas.width);
-      context.stroke();
-    }
-
     sides(context) {
       const { width, height } = context.canvas, size = Math.round(height / 14);
-      context.font = `${size}px sans-serif`;
-      context.lineWidth = Math.max(2, size / 8);
-      context.setLineDash([]);
-      context.strokeStyle = "#000";
-      context.fillStyle = "#fff";
-      for (const [letter, x] of [["R", 0.02 * width], ["L", 0.98 * width - 0.6 * size]]) {
-        context.strokeText(letter, x, 1.1 * size);
-        context.fillText(letter, x, 1.1 * size);
-      }
+      Slices.letter(context, "R", 0.02 * width, 1.1 * size, size);
+      Slices.letter(context, "L", 0.98 * width - 0.6 * size, 1.1 * size, size);
     }
 
     // HU of the voxel under the pointer, the same one in all four pictures.
@@ -179,7 +137,7 @@
       const i = (Number(this.slider.value) * height + y) * width + x;
       const { reference, synthetic, layout } = this.volume;
       const told = reference ? `reference ${reference[i]} HU, ` : "";
-      const label = ["background", "lung", "nodule"][layout[i]] || `label ${layout[i]}`;
+      const label = LABELS[layout[i]] || `label ${layout[i]}`;
       this.readout.textContent = `${told}synthetic ${synthetic[i]} HU, ${label}`;
     }
 

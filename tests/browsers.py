@@ -1,0 +1,83 @@
+"""Chromium for tests of pages, and what a page looks like in it.
+
+Skipped where there is no Chromium. FACTORY_CHROMIUM names another than those that are looked for.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+_COLOURS = """() => {
+          const behind = (one) => {
+            for (; one; one = one.parentElement) {
+              const colour = getComputedStyle(one).backgroundColor;
+              if (colour !== "rgba(0, 0, 0, 0)") return colour;
+            }
+            return "rgb(255, 255, 255)";
+          };
+          const found = new Set();
+          for (const one of document.querySelectorAll("p, dt, dd, th, td, a, button, figcaption, caption, summary, label, h1, h2, h3"))
+            found.add(getComputedStyle(one).color + "|" + behind(one));
+          return [...found];
+        }"""
+
+
+def running_browser() -> Iterator[Any]:
+    """Yield a browser without a screen, and close it."""
+    path = _chromium()
+    playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
+    with playwright.sync_playwright() as started:
+        running = started.chromium.launch(executable_path=path, args=ARGUMENTS)
+        yield running
+        running.close()
+
+
+def _chromium() -> str:
+    names = (os.environ.get("FACTORY_CHROMIUM"), "chromium", "chromium-browser", "google-chrome")
+    found = next((path for name in names if name and (path := shutil.which(name))), None)
+    if found is None:
+        pytest.skip(
+            "no Chromium here; install it (apt-get install chromium), or set FACTORY_CHROMIUM"
+        )
+    return found
+
+
+def windowed(hu: np.ndarray, window: tuple[int, int]) -> np.ndarray:
+    """Return the grey of HU in a window of (level, width), 0 to 255."""
+    level, width = window
+    share = (hu.astype(np.float64) - level + width / 2) / width
+    return np.clip(np.floor(255 * share + 0.5), 0, 255)
+
+
+def check_contrast(page: Any) -> None:
+    """Fail where a text does not stand out from what is behind it: WCAG 2.2 asks for 4.5 to 1."""
+    pairs = page.evaluate(_COLOURS)
+    assert len(pairs) > 3
+    for pair in pairs:
+        ink, ground = pair.split("|")
+        assert _contrast(ink, ground) >= 4.5, pair
+
+
+def _contrast(one: str, other: str) -> float:
+    lighter, darker = sorted((_luminance(one), _luminance(other)), reverse=True)
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+def _luminance(colour: str) -> float:
+    values = [int(part) / 255 for part in colour.partition("(")[2].rstrip(")").split(",")[:3]]
+    linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in values]
+    return float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
