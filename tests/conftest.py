@@ -1,6 +1,7 @@
 """What tests share: real CTs where there are some, a phantom, a model, one Ray cluster."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from factory.phantom import Phantom, draw_phantom
 REPOSITORY = Path(__file__).parents[1]
 
 os.environ.pop("RAY_ADDRESS", None)
+# What a shell starts in the background ignores Ctrl-C, and so would the commands that tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
