@@ -221,7 +221,7 @@ def _page(
         f"{memory}; the estimate for a GPU is {_estimate_gib(config):.2f} GiB.",
         "",
         f"{os.cpu_count()} CPU cores, and {arguments.threads} threads that compute, of all workers together. "
-        "Ray's own processes take about 6 % of one",
+        "Ray's own processes take about 5 % of one",
         "core while they idle, which shows in the last column where every core computes.",
         "",
         "| workers | side | s a step | steps an hour | waiting | start and end, s | peak GiB a worker "

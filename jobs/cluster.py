@@ -22,6 +22,16 @@ _OBJECT_STORE_BYTES = 512 * 2**20
 
 _SECONDS_TO_ANSWER = 5.0
 
+_QUIET_DAEMONS = {
+    "RAY_event_stats": "0",
+    "RAY_io_context_monitor_probe_interval_ms": "60000",
+    "RAY_metrics_report_interval_ms": "30000",
+    "RAY_raylet_report_resources_period_milliseconds": "500",
+    # A node of this process is not taken away with a notice.
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+}
+"""Of a local cluster, whose daemons take their time from the cores that compute."""
+
 LOCAL_CPUS: int | None = None
 """Logical CPUs of a local cluster; None takes the machine's."""
 
@@ -98,6 +108,8 @@ def connect(address: str | None = None) -> Iterator[Cluster]:
     temp_dir = _make_temp_dir() if address is None else None
     try:
         _init(address, temp_dir)
+        if temp_dir:
+            _stop_log_monitor()
         _connected = _describe(is_local=address is None)
         _stop_on_sigterm()
         yield _connected
@@ -160,6 +172,8 @@ def _set_environment(*, is_local: bool) -> None:
         os.environ.setdefault(key, value)
     if is_local:
         os.environ.setdefault("RAY_AUTH_MODE", "token")
+        for key, value in _QUIET_DAEMONS.items():
+            os.environ.setdefault(key, value)
 
 
 def _init(address: str | None, temp_dir: Path | None) -> None:
@@ -181,14 +195,26 @@ def _init(address: str | None, temp_dir: Path | None) -> None:
         raise _unreachable(address, error) from error
 
 
+def _stop_log_monitor() -> None:
+    """End what reads all log files ten times a second to print them here, where they are not wanted."""
+    from ray._private import worker
+
+    stop = getattr(worker._global_node, "kill_log_monitor", None)
+    if stop:
+        stop(check_alive=False)
+
+
 def _knock(address: str) -> None:
     """Fail within seconds where nothing listens: Ray itself would try for many minutes."""
-    host, separator, port = address.rpartition(":")
+    named = os.environ.get("RAY_ADDRESS", "") if address == "auto" else address
+    host, separator, port = named.removeprefix("ray://").rpartition(":")
     if separator and port.isdecimal() and "/" not in host:
         try:
-            socket.create_connection((host, int(port)), timeout=_SECONDS_TO_ANSWER).close()
+            socket.create_connection(
+                (host.strip("[]"), int(port)), timeout=_SECONDS_TO_ANSWER
+            ).close()
         except OSError as error:
-            raise _unreachable(address, error) from error
+            raise _unreachable(named, error) from error
 
 
 def _unreachable(address: str | None, error: Exception) -> ClusterError:

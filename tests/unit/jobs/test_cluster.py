@@ -49,17 +49,20 @@ def test_a_gpu_that_torch_cannot_use_is_none(monkeypatch: pytest.MonkeyPatch) ->
     assert Cluster(num_cpus=8, num_gpus=1, is_local=False).use_gpu("cuda") is True
 
 
+@pytest.mark.parametrize("form", ["{}", "ray://{}", "auto"])
 def test_a_cluster_that_does_not_answer_is_an_error_within_seconds(
-    monkeypatch: pytest.MonkeyPatch,
+    form: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Other tests of the session may be connected.
     monkeypatch.setattr(cluster, "_connected", None)
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{unused.getsockname()[1]}"
+        there = f"127.0.0.1:{unused.getsockname()[1]}"
+    # Ray takes `auto` for the cluster that this names.
+    monkeypatch.setenv("RAY_ADDRESS", there)
     with (
-        pytest.raises(ClusterError, match=rf"Ray cluster {address}: .*refused; expected a cluster"),
-        cluster.connect(address),
+        pytest.raises(ClusterError, match=rf"Ray cluster .*{there}: .*refused; expected a cluster"),
+        cluster.connect(form.format(there)),
     ):
         pass
 
