@@ -3,15 +3,21 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# Processes that test, each with its own Ray cluster of some 2 GB; the tests of a file stay together.
+TEST_PROCESSES ?= 2
 INSTALLED := $(VENV)/.installed
+# The 3D page of `factory view` is drawn by NiiVue, which npm has.
+NIIVUE := jobs/view/page/niivue.js
+NIIVUE_VERSION := 0.69.0
+NIIVUE_SHA256 := 47b896b77ec4a5be3ef1949c33ad393b6f45629921f326c279000bcf51bdb4af
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast check fmt docs clean
+.PHONY: help install niivue demo test test-fast check fmt docs clean
 
 help: ## Show these targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
-install: $(INSTALLED) ## Make .venv and install what the lock names
+install: $(INSTALLED) niivue ## Make .venv and install what the lock names
 
 $(INSTALLED): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -21,14 +27,22 @@ $(INSTALLED): requirements.lock pyproject.toml
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
+niivue: $(INSTALLED) ## Bring NiiVue, for the 3D page of factory view
+	@test -e $(NIIVUE) || { mkdir -p build \
+		&& npm pack --silent --pack-destination build @niivue/niivue@$(NIIVUE_VERSION) >/dev/null \
+		&& tar -xzOf build/niivue-niivue-$(NIIVUE_VERSION).tgz package/dist/niivue.umd.js >build/niivue.js \
+		&& $(BIN)/python -c 'import hashlib, sys; sys.exit(hashlib.sha256(open("build/niivue.js", "rb").read()).hexdigest() != "$(NIIVUE_SHA256)")' \
+		&& mv build/niivue.js $(NIIVUE); } \
+		|| echo "warning: npm brought no NiiVue $(NIIVUE_VERSION); factory view goes without its 3D page"
+
 demo: install ## Phantom scans in, a mixed dataset and a picture out (demo/)
 	$(BIN)/factory demo --out demo
 
 test: install ## Every test
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
 
 test-fast: install ## Tests that start no Ray cluster and take no 10 s
-	$(BIN)/python -m pytest -m "not ray and not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile -m "not ray and not slow"
 
 check: install ## Lint, format, types, layers, docs
 	$(BIN)/ruff check .

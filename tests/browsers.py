@@ -5,8 +5,10 @@ Skipped where there is no Chromium. FACTORY_CHROMIUM names another than those th
 
 import os
 import shutil
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -20,6 +22,14 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+
+WITH_WEBGL = [
+    *(one for one in ARGUMENTS if one != "--disable-gpu"),
+    "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader",
+    "--ignore-gpu-blocklist",
+]
+"""Drawn on the CPU, where there is no GPU."""
 
 _COLOURS = """() => {
           const behind = (one) => {
@@ -36,12 +46,12 @@ _COLOURS = """() => {
         }"""
 
 
-def running_browser() -> Iterator[Any]:
+def running_browser(arguments: Sequence[str] = ARGUMENTS) -> Iterator[Any]:
     """Yield a browser without a screen, and close it."""
     path = _chromium()
     playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
     with playwright.sync_playwright() as started:
-        running = started.chromium.launch(executable_path=path, args=ARGUMENTS)
+        running = started.chromium.launch(executable_path=path, args=[*arguments])
         yield running
         running.close()
 
@@ -54,6 +64,51 @@ def _chromium() -> str:
             "no Chromium here; install it (apt-get install chromium), or set FACTORY_CHROMIUM"
         )
     return found
+
+
+@dataclass
+class Seen:
+    """A page that is open, and what it did."""
+
+    page: Any
+    told: list[str] = field(default_factory=list)
+    """Console messages and errors."""
+    asked: list[str] = field(default_factory=list)
+    """URLs that were asked for."""
+
+    def wait_until_ready(self) -> None:
+        """Wait until the page's script has begun."""
+        self.page.locator("html[data-ready]").wait_for(state="attached")
+
+
+Page = TypeVar("Page", bound=Seen)
+
+
+@contextmanager
+def opening(browser: Any, home: str, seen_as: type[Page]) -> Iterator[Callable[..., Page]]:
+    """Yield what opens pages, each in a context of its own, and close them all.
+
+    Args:
+        browser: That is running.
+        home: URL where no other is given.
+        seen_as: What a page that is ready is returned as.
+    """
+    contexts = []
+
+    def opened(width: int = 1280, url: str = "", **settings: Any) -> Page:
+        context = browser.new_context(viewport={"width": width, "height": 900}, **settings)
+        contexts.append(context)
+        seen = seen_as(context.new_page())
+        seen.page.on("console", lambda message: seen.told.append(message.text))
+        seen.page.on("pageerror", lambda error: seen.told.append(str(error)))
+        seen.page.on("request", lambda request: seen.asked.append(request.url))
+        seen.page.goto(url or home)
+        seen.wait_until_ready()
+        return seen
+
+    yield opened
+    for context in contexts:
+        context.close()
 
 
 def windowed(hu: np.ndarray, window: tuple[int, int]) -> np.ndarray:

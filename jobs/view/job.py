@@ -9,10 +9,12 @@ import webbrowser
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from jobs.console import give, say
+from factory.counted import counted
+from jobs.console import command_line, conclude, give, say
 from jobs.view.catalog import open_catalog
 from jobs.view.server import Server
 from jobs.view.site import Site
+from jobs.workspace import from_here
 
 _SCREENS = ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
 
@@ -33,8 +35,8 @@ def view(place: str, *, port: int, opens_browser: bool) -> None:
     catalog = open_catalog(place)
     for problem in catalog.problems:
         say(f"could not be read: {problem}")
-    say(f"{catalog.table.num_rows:,} volumes of {catalog.url}. Ctrl-C ends it")
-    with Server(Site(catalog), port) as server, _until_interrupted():
+    say(f"{counted(catalog.table.num_rows, 'volume')} of {catalog.url}. Ctrl-C ends it")
+    with Server(Site(catalog), port) as server, _until_interrupted(catalog.url):
         give(server.url)
         if opens_browser and not _open(server.url):
             say("no browser could be opened here: open the address in one of this machine")
@@ -42,12 +44,13 @@ def view(place: str, *, port: int, opens_browser: bool) -> None:
 
 
 @contextmanager
-def _until_interrupted() -> Iterator[None]:
+def _until_interrupted(place: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
         # The way to end it, and no failure.
-        say("ended")
+        files = {"--format": "nifti", "--out": "nifti"}
+        conclude("ended", command_line("factory export", from_here(place), flags=files))
 
 
 def _open(url: str) -> bool:

@@ -14,6 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from factory.errors import UsageError
+from factory.refused import found_of
 from jobs.console import say
 from jobs.view.site import Answer, Site, refusal
 
@@ -58,8 +59,8 @@ class Server(ThreadingHTTPServer):
             super().__init__((ADDRESS, port), _Handler)
         except OSError as error:
             raise UsageError(
-                f"--port {port}: found {error.strerror or error}; expected a free port. Choose another, or "
-                "0 for any."
+                f"--port {port}: found {found_of(error)}; expected a free port. Choose another, or 0 "
+                "for any."
             ) from error
 
     @property

@@ -1,6 +1,7 @@
 """What is answered to which path, without a socket.
 
     ""                    the page, and its parts by their names
+    solid.html            another page, of one volume in 3D
     rows?start=&count=    a piece of the list: kind=, verdict=, text= filter it, at= finds a row in it
     rows/INDEX            one row
     volumes/INDEX         its voxels, with their grid in a header
@@ -38,11 +39,13 @@ _NUMBER = re.compile(r"[0-9]{1,12}")
 _JSON = "application/json"
 _HTML = "text/html; charset=utf-8"
 _SCRIPT, _STYLE = "text/javascript; charset=utf-8", "text/css; charset=utf-8"
-_OWN_SCRIPTS = ("planes", "state", "ask", "list", "stage", "told", "view")
+_OWN_SCRIPTS = ("planes", "state", "ask", "list", "stage", "told", "view", "solid")
 _PARTS = {
     "": ("view/page/view.html", _HTML),
     "look.css": ("pages/look.css", _STYLE),
     "view.css": ("view/page/view.css", _STYLE),
+    "solid.html": ("view/page/solid.html", _HTML),
+    "niivue.js": ("view/page/niivue.js", _SCRIPT),
     "slices.js": ("pages/slices.js", _SCRIPT),
     **{f"{name}.js": (f"view/page/{name}.js", _SCRIPT) for name in _OWN_SCRIPTS},
 }
@@ -80,7 +83,11 @@ class Site:
         """
         if path in _PARTS:
             name, kind = _PARTS[path]
-            return Answer(content=files("jobs").joinpath(*name.split("/")).read_bytes(), kind=kind)
+            part = files("jobs").joinpath(*name.split("/"))
+            # NiiVue is not of this source: an installation may go without it.
+            if not part.is_file():
+                return refusal(HTTPStatus.NOT_FOUND, f"{path} is not installed")
+            return Answer(content=part.read_bytes(), kind=kind)
         if path == "about":
             return _json(self._about())
         if path == "rows":

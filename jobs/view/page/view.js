@@ -11,6 +11,7 @@ export async function show(index) {
   const number = shown.asked += 1;
   shown.index = index;
   history.replaceState(null, "", `#row=${index}`);
+  $("solid").href = `solid.html#row=${index}`;
   mark();
   $("shown").setAttribute("aria-busy", "true");
   $("status").textContent = "Loading\u2026";

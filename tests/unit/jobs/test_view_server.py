@@ -8,7 +8,6 @@ import sys
 from collections.abc import Iterator
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
-from threading import Thread
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,6 +15,7 @@ import pytest
 import typer
 from mix_sources import case, drawn, make_source, volume_of
 from typer.testing import CliRunner
+from view_sites import served
 
 from factory.errors import UsageError
 from jobs.view import job
@@ -33,11 +33,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def server(place: str) -> Iterator[Server]:
-    with Server(Site(open_catalog(place)), 0) as running:
-        # Often, so that a test does not wait for its end.
-        Thread(target=running.serve_forever, args=(0.01,), daemon=True).start()
+    with served(place) as running:
         yield running
-        running.shutdown()
 
 
 def answer(

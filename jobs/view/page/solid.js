@@ -1,0 +1,115 @@
+// A volume in three planes and rendered, by NiiVue: the voxels are wrapped as NIfTI here, and stay in the page.
+import { json, volumeOf } from "./ask.js";
+import { $ } from "./state.js";
+
+const WINDOWS = { lung: [-1350, 150], mediastinum: [-160, 240] };
+const LABELS = { R: [0, 0, 230], G: [0, 114, 159], B: [0, 178, 0], A: [0, 255, 255], labels: ["", "lung", "nodule"] };
+const HEADER = 352, INT16 = 4, UINT8 = 2;
+
+// As NIfTI-1 has it, sform and all: our order of voxels, x fastest, is its own.
+function nifti(volume, values, type) {
+  const content = new ArrayBuffer(HEADER + values.byteLength), view = new DataView(content), little = true;
+  const [nz, ny, nx] = volume.shape, [dz, dy, dx] = volume.spacing;
+  view.setInt32(0, 348, little);
+  [3, nx, ny, nz, 1, 1, 1, 1].forEach((size, i) => view.setInt16(40 + 2 * i, size, little));
+  view.setInt16(70, type, little);
+  view.setInt16(72, 8 * values.BYTES_PER_ELEMENT, little);
+  [1, dx, dy, dz, 1, 1, 1, 1].forEach((size, i) => view.setFloat32(76 + 4 * i, size, little));
+  view.setFloat32(108, HEADER, little);
+  view.setFloat32(112, 1, little);
+  view.setUint8(123, 2);
+  view.setInt16(254, 1, little);
+  volume.affine.slice(0, 12).forEach((value, i) => view.setFloat32(280 + 4 * i, value, little));
+  [0x6e, 0x2b, 0x31, 0].forEach((byte, i) => view.setUint8(344 + i, byte));
+  new values.constructor(content, HEADER).set(values);
+  return content;
+}
+
+const shown = { index: 0, count: 0, volume: null };
+let viewer;
+
+async function show(index) {
+  shown.index = index;
+  history.replaceState(null, "", `#row=${index}`);
+  $("back").href = `./#row=${index}`;
+  $("previous").disabled = index <= 0;
+  $("next").disabled = index >= shown.count - 1;
+  $("status").textContent = "Loading\u2026";
+  $("trouble").hidden = true;
+  delete document.documentElement.dataset.drawn;
+  while (viewer.volumes.length) viewer.removeVolume(viewer.volumes[0]);
+  shown.volume = null;
+  try {
+    const row = await json(`rows/${index}`);
+    $("title").textContent = row.title;
+    $("badge").textContent = row.verdict || "";
+    $("badge").hidden = !row.verdict;
+    await load(await volumeOf(index));
+    $("status").textContent = `Row ${index}`;
+  } catch (error) {
+    trouble(`This volume cannot be shown: ${error.message}`);
+  }
+  document.documentElement.dataset.drawn = String(index);
+}
+
+async function load(volume) {
+  await viewer.loadFromArrayBuffer(nifti(volume, volume.hu, INT16), "ct.nii");
+  await viewer.loadFromArrayBuffer(nifti(volume, volume.labels, UINT8), "layout.nii");
+  shown.volume = volume;
+  viewer.volumes[1].setColormapLabel(LABELS);
+  tint();
+  choose(document.querySelector("button[data-window][aria-pressed=true]").dataset.window);
+  viewer.scene.crosshairPos = viewer.mm2frac(volume.ras(volume.first));
+  viewer.createOnLocationChange();
+  viewer.drawScene();
+}
+
+function choose(name) {
+  for (const one of document.querySelectorAll("button[data-window]")) one.setAttribute("aria-pressed", String(one.dataset.window === name));
+  if (!viewer.volumes.length) return;
+  [viewer.volumes[0].cal_min, viewer.volumes[0].cal_max] = WINDOWS[name];
+  viewer.updateGLVolume();
+}
+
+function tint() {
+  if (viewer.volumes.length > 1) viewer.setOpacity(1, $("overlay").checked ? Number($("opacity").value) / 100 : 0);
+}
+
+function told(location) {
+  const at = shown.volume;
+  if (!at || !location.values.length) return;
+  const ras = [...location.mm].slice(0, 3), hu = location.values[0].value;
+  const label = ["", ", lung", ", nodule"][at.at(at.labels, at.voxelOf(ras))] || "";
+  $("readout").textContent = `${String(Math.round(hu)).replace("-", "\u2212")} HU${label} at ${Planes.placed(ras)} mm`;
+}
+
+function trouble(text) {
+  $("status").textContent = "";
+  $("trouble").textContent = text;
+  $("trouble").hidden = false;
+}
+
+async function start() {
+  const found = /^#row=(\d{1,12})$/.exec(location.hash), index = found ? Number(found[1]) : 0;
+  $("back").href = `./#row=${index}`;
+  if (!globalThis.niivue) throw new Error("NiiVue is not in this installation. Run make niivue in the source folder, and factory view again; the planes need none of it.");
+  if (!document.createElement("canvas").getContext("webgl2")) throw new Error("this browser has no WebGL 2. The planes need none of it.");
+  viewer = globalThis.viewer = new niivue.Niivue({ dragAndDropEnabled: false, loadingText: "", logLevel: "silent", crosshairWidth: 1, show3Dcrosshair: true, onLocationChange: told });
+  await viewer.attachToCanvas($("gl"));
+  // As radiologists look at them, and as the planes of the other page are.
+  viewer.setRadiologicalConvention(true);
+  viewer.opts.sagittalNoseLeft = true;
+  viewer.setInterpolation(true);
+  viewer.setSliceType(viewer.sliceTypeMultiplanar);
+  viewer.setMultiplanarLayout(niivue.MULTIPLANAR_TYPE.GRID);
+  viewer.opts.multiplanarShowRender = niivue.SHOW_RENDER.ALWAYS;
+  for (const one of document.querySelectorAll("button[data-window]")) one.addEventListener("click", () => choose(one.dataset.window));
+  $("overlay").addEventListener("change", tint);
+  $("opacity").addEventListener("input", tint);
+  $("previous").addEventListener("click", () => show(shown.index - 1));
+  $("next").addEventListener("click", () => show(shown.index + 1));
+  shown.count = (await json("about")).num_rows;
+  await show(Math.min(index, shown.count - 1));
+}
+
+start().catch((error) => trouble(error.message)).finally(() => { document.documentElement.dataset.ready = "true"; });
