@@ -1,21 +1,29 @@
 """Small sets to segment: lung with vessels and nodules in it, that a small network learns in seconds."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import mix_sources
 import numpy as np
 from manifest_rows import real, sha
+from support import connect_alone
+from written_volumes import written
 
 from factory.augment import AugmentConfig
-from factory.axes import affine_from_zyx, spacing_zyx
+from factory.axes import affine_from_zyx
 from factory.digests import sha256_of_voxels
 from factory.lake import MANIFEST, Lake
 from factory.layouts import LUNG, NODULE
-from factory.volumes import Volume, write_volume
+from factory.volumes import Volume
+from jobs.cluster import Cluster
+from jobs.downstream import job
 from jobs.downstream.config import DownstreamConfig
+from jobs.downstream.fit import fit_and_test
+from jobs.downstream.job import DownstreamResult, downstream
 from jobs.downstream.plan import RunSpec, make_plan, make_spec
+from jobs.downstream.results import Run, read_run
 from manifests.write import write_manifest
 
 SIZE = (12, 16, 16)
@@ -66,19 +74,7 @@ def read_case(case_id: str, **changes: object) -> dict[str, object]:
 
 def row_of(folder: Path, name: str, volume: Volume, **changes: Any) -> dict[str, Any]:
     """Write a volume, and return its row: real, and of a patient of its own."""
-    uri = f"volumes/{name}.ome.zarr"
-    write_volume(Lake(folder).storage, uri, volume)
-    told = {
-        "layout_origin": "annotated",
-        "image_uri": uri,
-        "layout_uri": f"{uri}/labels/layout",
-        "shape": list(volume.ct.shape),
-        "spacing_mm": list(spacing_zyx(volume.affine)),
-        "affine": volume.affine.ravel().tolist(),
-        "image_sha256": sha256_of_voxels(volume.ct),
-        "layout_sha256": sha256_of_voxels(volume.layout),
-    }
-    return real(name) | told | changes
+    return real(name) | written(folder, name, volume) | changes
 
 
 def drawn_row(folder: Path, donor: int, volume: Volume, index: int) -> dict[str, Any]:
@@ -112,3 +108,29 @@ def spec_of(folder: Path, out: Path, config: DownstreamConfig = CONFIG, **given:
     plan = make_plan(str(folder))
     asked: Mapping[str, Any] = {"seed": 0} | given
     return make_spec(plan, plan.folds[0], config, out=str(out), **asked)
+
+
+def run(lake: Path, out: Path, **given: Any) -> DownstreamResult:
+    """Train and test on a lake, with some settings changed."""
+    config = replace(CONFIG, **given.pop("config", {}))
+    return downstream(str(lake), out, config, **given)
+
+
+def train_in_process(patch: Any) -> list[RunSpec]:
+    """Make `downstream` train in this process; return the runs as they are begun."""
+    started: list[RunSpec] = []
+
+    def fit(cluster: Cluster, spec: RunSpec, num_workers: Any, device: str) -> None:
+        started.append(spec)
+        fit_and_test(spec, device="cpu")
+
+    patch.setattr(job, "connect", connect_alone)
+    patch.setattr(job, "fit_on_workers", fit)
+    return started
+
+
+def fit_of(lake: Path, out: Path, **changes: Any) -> Run:
+    """Train and test one run on a lake, in this process, and read it."""
+    config = replace(CONFIG, **changes.pop("config", {}))
+    fit_and_test(spec_of(lake, out, config, **changes), device="cpu")
+    return read_run(out)

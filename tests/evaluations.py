@@ -1,7 +1,6 @@
 """Small real and synthetic sets of phantoms, on disk, and `evaluate` without a cluster."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,16 +9,20 @@ import numpy as np
 from manifest_rows import real, sha
 from numpy.typing import NDArray
 from scipy import ndimage
+from support import connect_alone
+from written_volumes import written
 
-from factory.axes import spacing_zyx
 from factory.digests import sha256_of_voxels
 from factory.lake import MANIFEST, Lake
 from factory.layouts import LUNG, compose_layout
 from factory.phantom import draw_phantom
-from factory.volumes import Volume, write_volume
+from factory.volumes import Volume
+from jobs.evaluate.records import figure_row
+from jobs.evaluate.result import EvaluateResult
 from manifests.write import write_manifest
 
 SIZE = (24, 32, 32)
+DONORS = [0, 1, 2, 3, 4, 5, 6, 7]
 
 
 @cache
@@ -74,16 +77,11 @@ def synthetic_set(
 
 def measure_in_process(patch: Any) -> list[str]:
     """Make `evaluate` measure in this process, without MONAI; return the keys as they are measured."""
-    from jobs.cluster import Cluster
     from jobs.evaluate import sides, similarity
     from jobs.evaluate.measure import Measurer
     from jobs.evaluate.stream import content_of
 
     keys: list[str] = []
-
-    @contextmanager
-    def connect(address: str | None = None) -> Iterator[Cluster]:
-        yield Cluster(num_cpus=1, num_gpus=0, is_local=True)
 
     def stream(
         items: Any, settings: Any, _: Any, measurer: Any = Measurer
@@ -94,28 +92,36 @@ def measure_in_process(patch: Any) -> list[str]:
             keys.append(content["key"])
             yield measuring.measure(content)
 
-    patch.setattr(sides, "connect", connect)
+    patch.setattr(sides, "connect", connect_alone)
     patch.setattr(sides, "stream", stream)
     patch.setattr(similarity, "is_available", lambda: False)
     return keys
 
 
+def values(result: EvaluateResult) -> dict[tuple[str, str], Any]:
+    """Return the interval of each figure, by its name and region."""
+    return {(one.name, one.region): one.interval for one in result.figures}
+
+
+def rows_of(result: EvaluateResult) -> list[dict[str, Any]]:
+    """Return the figures as they are written."""
+    return [figure_row(figure) for figure in result.figures]
+
+
+def interval_of(result: EvaluateResult, name: str, extractor: str) -> Any:
+    """Return the interval of the one figure of this name and extractor."""
+    (found,) = (
+        one.interval
+        for one in result.figures
+        if one.name == name and one.extractor.startswith(extractor)
+    )
+    return found
+
+
 def _row(
     folder: Path, case_id: str, volume: Volume, *, split: str = "train", stem: str = ""
 ) -> dict[str, Any]:
-    uri = f"volumes/{stem or case_id}.ome.zarr"
-    write_volume(Lake(folder).storage, uri, volume)
-    return real(case_id) | {
-        "split": split,
-        "layout_origin": "annotated",
-        "image_uri": uri,
-        "layout_uri": f"{uri}/labels/layout",
-        "shape": list(volume.ct.shape),
-        "spacing_mm": list(spacing_zyx(volume.affine)),
-        "affine": volume.affine.ravel().tolist(),
-        "image_sha256": sha256_of_voxels(volume.ct),
-        "layout_sha256": sha256_of_voxels(volume.layout),
-    }
+    return real(case_id) | {"split": split} | written(folder, stem or case_id, volume)
 
 
 def _written(folder: Path, kind: str, rows: list[dict[str, Any]]) -> Path:

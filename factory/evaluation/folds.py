@@ -21,12 +21,12 @@ def folds_by_patient(
         (n,) and (m,) numbers from 0; with fewer than two patients in a set all are 0.
     """
     rng = np.random.default_rng(seed)
-    fewest = min(len(set(real)), len(set(synthetic)))
     # Those that both sets have come first, so that each part gets its share of both.
-    ranked = sorted(set(real) | set(synthetic))
+    of_real, of_synthetic = set(real), set(synthetic)
+    ranked = sorted(of_real | of_synthetic)
     shuffled = [ranked[i] for i in rng.permutation(len(ranked))]
-    shuffled.sort(key=lambda name: (name not in set(synthetic), name not in set(real)))
-    count = max(1, min(num_folds, fewest))
+    shuffled.sort(key=lambda name: (name not in of_synthetic, name not in of_real))
+    count = max(1, min(num_folds, len(of_real), len(of_synthetic)))
     fold = {name: number % count for number, name in enumerate(shuffled)}
     first, second = (np.array([fold[name] for name in side], np.intp) for side in (real, synthetic))
     return first, second

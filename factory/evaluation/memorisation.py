@@ -87,7 +87,7 @@ def share_closer_to_training(
         training: (m, d) of what the generator was trained on, one or more.
         held_out: (k, d) of what it was not, one or more.
         apart: Names of the synthetic and of the training volumes: those of one name are not
-            compared.
+            compared, and of the held-out ones as many are left out, at random.
         seed: Of the draw.
 
     Returns:
@@ -110,6 +110,7 @@ def share_closer_to_training(
     queries = synthetic[asked]
     names = apart and ([apart[0][i] for i in asked], [apart[1][i] for i in inside])
     ours, others = _distances(queries, training[inside], names), cdist(queries, held_out[outside])
+    _hide_as_many(ours, others, rng)
     share = _share_closer(ours.min(axis=1), others.min(axis=1))
     eased = (share * len(queries) + 2.0) / (len(queries) + 4.0)
     variance = eased * (1.0 - eased) / (len(queries) + 4.0)
@@ -155,6 +156,14 @@ def _distances(
     if apart:
         distances[np.asarray(apart[0])[:, None] == np.asarray(apart[1])[None]] = np.inf
     return distances
+
+
+def _hide_as_many(
+    ours: NDArray[np.float64], others: NDArray[np.float64], rng: np.random.Generator
+) -> None:
+    """Leave out as many of the others for each query as it is not compared with of ours; in place."""
+    for row, num_hidden in zip(others, np.isinf(ours).sum(axis=1), strict=True):
+        row[rng.permutation(len(row))[:num_hidden]] = np.inf
 
 
 def _share_closer(ours: NDArray[np.float64], others: NDArray[np.float64]) -> float:

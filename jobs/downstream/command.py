@@ -1,6 +1,5 @@
 """`factory downstream`, and `factory downstream sweep`."""
 
-import shlex
 from math import floor
 from pathlib import Path
 from typing import Annotated
@@ -9,9 +8,11 @@ import typer
 
 from factory.errors import UsageError
 from jobs import options
+from jobs.downstream import flags
 from jobs.downstream.sweep import command as sweep
+from jobs.given_once import Verb, VerbGroup
 
-app = typer.Typer(rich_markup_mode=None, invoke_without_command=True)
+app = typer.Typer(cls=VerbGroup, rich_markup_mode=None, invoke_without_command=True)
 """A group: without `sweep` it is one run."""
 
 
@@ -28,25 +29,13 @@ def command(
         Path, typer.Option(metavar="DIR", help="Folder to make, or to go on with.")
     ] = Path("downstream"),
     recipe: options.Recipe = None,
-    network: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Network of monai.networks.nets. [the recipe's]"),
-    ] = None,
-    steps: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Optimizer steps. [the recipe's]")
-    ] = None,
+    network: flags.Network = None,
+    steps: flags.Steps = None,
     seed: Annotated[
         int,
         typer.Option(metavar="N", min=0, max=2**63 - 1, help="Of weights, order and augmentation."),
     ] = 0,
-    folds: Annotated[
-        int | None,
-        typer.Option(
-            metavar="K",
-            min=2,
-            help="Folds of the real patients that test in turn. [the manifest's split]",
-        ),
-    ] = None,
+    folds: flags.Folds = None,
     keep_predictions: Annotated[
         bool,
         typer.Option("--keep-predictions", help="Write predicted nodules of test cases as NIfTI."),
@@ -78,7 +67,7 @@ def command(
     if context.invoked_subcommand:
         _refuse_flags(context, context.invoked_subcommand)
         return
-    from jobs.console import give, say
+    from jobs.console import command_line, conclude, give
     from jobs.downstream.config import DownstreamConfig
     from jobs.downstream.job import downstream
     from jobs.recipe import load_recipe
@@ -99,10 +88,15 @@ def command(
         fresh=fresh,
         ray_address=ray_address,
     )
-    given = {"--manifest": manifest, "--recipe": recipe, "--folds": folds}
-    flags = [f"{flag} {shlex.quote(str(value))}" for flag, value in given.items() if value]
-    words = ["factory downstream sweep", *flags, _mixes(result.extra)]
-    say(f"{result.told()}. Next: {' '.join(words)}")
+    given = {
+        "--manifest": manifest,
+        "--recipe": recipe,
+        "--network": network,
+        "--steps": steps,
+        "--folds": folds,
+    }
+    mixes = _mixes(result.extra)
+    conclude(result.told(), f"{command_line('factory downstream sweep', flags=given)} {mixes}")
     give(result.path)
 
 
@@ -118,8 +112,8 @@ def _mixes(extra: float) -> str:
 
 def _refuse_flags(context: typer.Context, subcommand: str) -> None:
     """Refuse what stands before a subcommand, which would not have it."""
-    flags = {parameter.name: parameter.opts[0] for parameter in context.command.params}
-    for name, flag in flags.items():
+    for parameter in context.command.params:
+        name, flag = parameter.name, parameter.opts[0]
         source = context.get_parameter_source(str(name))
         if source is not None and source.name == "COMMANDLINE":
             raise UsageError(
@@ -128,4 +122,4 @@ def _refuse_flags(context: typer.Context, subcommand: str) -> None:
             )
 
 
-app.command("sweep")(sweep.command)
+app.command("sweep", cls=Verb)(sweep.command)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from factory.counted import counted
 from factory.segmentation.summary import Summary
 from jobs.aside import written_aside
 from jobs.downstream.figures import MixFigures
@@ -110,8 +111,10 @@ def _draw_panel(
     lows, highs = [one.low for one in intervals], [one.high for one in intervals]
     over = "95 % over patients and seeds" if of_both else "95 % over patients"
     axes.plot(places, values, color=panel.colour, marker=panel.marker, label="mean")
-    axes.vlines(places, lows, highs, color=panel.colour, linewidth=1.2, label=over)
-    axes.fill_between(places, lows, highs, color=panel.colour, alpha=0.15, linewidth=0)
+    if any(math.isfinite(end) for end in (*lows, *highs)):
+        # Of one patient there is none, and a legend would promise it.
+        axes.vlines(places, lows, highs, color=panel.colour, linewidth=1.2, label=over)
+        axes.fill_between(places, lows, highs, color=panel.colour, alpha=0.15, linewidth=0)
     seeds = [(place, one) for place, summary in found for one in summary.of_seeds]
     axes.scatter(
         [place for place, _ in seeds],
@@ -121,8 +124,8 @@ def _draw_panel(
         zorder=3,
         label="a seed",
     )
-    counted = found[0][1]
-    told = f"{counted.n} test cases with a nodule, {counted.num_patients} patients"
+    of = found[0][1]
+    told = f"{counted(of.n, 'test case')} with a nodule, {counted(of.num_patients, 'patient')}"
     axes.set_title(told, fontsize=8)
     axes.legend(fontsize=7)
 

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from factory.axes import spacing_zyx
+from factory.counted import counted
 from factory.errors import CaseError, FactoryError, PassingError, StoreError
 from factory.intensity import HuWindow
 from factory.segmentation.score import CaseScore, score_case
@@ -97,7 +98,7 @@ def _fit_and_test(spec: RunSpec, device: str, workers: Workers) -> None:
         Grid.of(usable.train),
         config.precision,
     )
-    tell(f"testing on {len(usable.test)} real cases")
+    tell(f"testing on {counted(len(usable.test), 'real case')}")
     scores = [_test(spec, segmenter, volumes, row) for row in usable.test]
     segmenter.save(run / MODEL)
     write_run(

@@ -10,10 +10,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from factory.counted import counted
 from factory.errors import StoreError
 from factory.storage import Storage
 from jobs.claims import differences
-from jobs.downstream.claims import CLAIM, RUNS, SWEEP_FILE, read_claim, refuse_inside
+from jobs.downstream.claims import (
+    CLAIM,
+    RUNS,
+    SWEEP_FILE,
+    names_in,
+    read_claim,
+    refuse_inside,
+)
 from jobs.downstream.fit import clear_run
 from jobs.downstream.folds import Fold
 from jobs.downstream.identity import check_run
@@ -40,10 +48,10 @@ def refuse_others(out: Path) -> None:
     refuse_inside(out)
     if out.exists() and not out.is_dir():
         raise StoreError(f"--out {out}: found a file; expected a folder. Choose another --out.")
-    names = sorted(one.name for one in out.iterdir() if one.name[0] != ".") if out.exists() else []
+    names = names_in(out)
     if names and not (out / CLAIM).is_file() and not _results(out):
         raise StoreError(
-            f"--out {out}: found {len(names)} files or folders that are no run's, as {names[0]}; expected a run, "
+            f"--out {out}: found {counted(len(names), 'file or folder', 'files or folders')} of no run, as {names[0]}; expected a run, "
             "an empty folder or none. Choose another --out."
         )
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from factory.counted import counted
 from factory.errors import UsageError
 from jobs.readers.rows import name_of
 
@@ -89,14 +90,21 @@ def parted(manifest: str, table: pa.Table, num_folds: int) -> Iterator[pa.Table]
     patients = table["patient_id"].to_pylist()
     ranked = _in_order(set(_of_real(table, patients)))
     if not 2 <= num_folds <= len(ranked):
-        raise UsageError(
-            f"--folds {num_folds}: {manifest} has {len(ranked)} patients with real volumes; expected from 2 "
-            "to as many folds as patients. Ask for fewer."
-        )
+        raise too_few_patients(manifest, num_folds, len(ranked), "with real volumes")
     fold_of_patient = {patient: rank % num_folds for rank, patient in enumerate(ranked)}
     for number in range(num_folds):
         tests = [fold_of_patient.get(patient) == number for patient in patients]
         yield _with_split(table, ["test" if one else "train" for one in tests])
+
+
+def too_few_patients(manifest: str, num_folds: int, num_patients: int, which: str) -> UsageError:
+    """Return what to say where folds are more than the patients who can test in turn."""
+    found = counted(num_patients, "patient")
+    fewer = f"Ask for {num_patients} or fewer, or ingest" if num_patients > 1 else "Ingest"
+    return UsageError(
+        f"--folds {num_folds}: {num_folds} folds need {num_folds} patients {which}; found {found} in "
+        f"{manifest}. {fewer} scans of more patients."
+    )
 
 
 def fold_of(rows: Sequence[Row], synthetic: Sequence[Row], *, number: int, count: int) -> Fold:

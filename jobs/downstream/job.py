@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from factory.counted import counted
 from factory.segmentation.summary import Summary, summarise
 from factory.segmentation.trials import ALL
 from jobs.cluster import connect
@@ -58,7 +59,7 @@ class DownstreamResult:
         ]
         num_cases = sum(len(run.cases) for run in self.runs)
         mixes = ", ".join(dict.fromkeys(run.label for run in self.runs))
-        return f"{mixes}, {num_cases} real test cases: {', '.join(parts) or 'no figure'}"
+        return f"{mixes}, {counted(num_cases, 'real test case')}: {', '.join(parts) or 'no figure'}"
 
 
 def downstream(
@@ -142,13 +143,15 @@ def _finish(
     """Do the runs that are not there, one after the other."""
     todo = [spec for spec in specs if not is_finished(spec)]
     if len(todo) < len(specs):
-        say(f"resuming: {len(specs) - len(todo)} of {len(specs)} runs are finished")
+        say(f"resuming: {len(specs) - len(todo)} of {counted(len(specs), 'run')} finished")
     if not todo:
         return
     with connect(ray_address) as cluster:
         for spec in todo:
             of_fold = f", fold {spec.fold + 1} of {spec.num_folds}" if spec.num_folds > 1 else ""
-            say(f"downstream: {spec.label} train, {len(spec.test_ids)} real cases test{of_fold}")
+            say(
+                f"downstream: {spec.label} to train on, {counted(len(spec.test_ids), 'real case')} to test on{of_fold}"
+            )
             fit_on_workers(cluster, spec, num_workers, device)
 
 
@@ -157,4 +160,6 @@ def _predict_missing(specs: Sequence[RunSpec], device: str) -> None:
     on_gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())
     for spec in specs:
         if count := write_missing_predictions(spec, device="cuda" if on_gpu else "cpu"):
-            say(f"downstream: predicted {count} cases again, into {Path(spec.out, PREDICTIONS)}")
+            say(
+                f"downstream: predicted {counted(count, 'case')} again, into {Path(spec.out, PREDICTIONS)}"
+            )

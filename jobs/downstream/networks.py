@@ -204,7 +204,8 @@ def try_without_weights(network: PaddedNetwork, shape: Triple | Sequence[int]) -
 
 
 def _needs_numbers(error: Exception) -> bool:
-    return isinstance(error, NotImplementedError) or "meta" in str(error).lower()
+    named = re.search(r"\bmeta\b", str(error), re.IGNORECASE)
+    return isinstance(error, NotImplementedError) or named is not None
 
 
 def _lacking(name: str, error: ImportError) -> UsageError:

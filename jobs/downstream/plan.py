@@ -8,7 +8,16 @@ from dataclasses import dataclass
 
 from factory.errors import StoreError, UsageError
 from jobs.downstream.config import HEALTHY, LEFT_OUT, DownstreamConfig
-from jobs.downstream.folds import Fold, Row, fold_of, is_unannotated, misfits, parted, rows_of
+from jobs.downstream.folds import (
+    Fold,
+    Row,
+    fold_of,
+    is_unannotated,
+    misfits,
+    parted,
+    rows_of,
+    too_few_patients,
+)
 from jobs.downstream.leaks import refuse_leak, refuse_long_names, refuse_twice
 from jobs.lakes import manifest_of
 from jobs.readers.rows import select_rows
@@ -108,6 +117,7 @@ def make_plan(manifest: str, *, num_folds: int = 1, unannotated: str = LEFT_OUT)
     misfit = misfits(every)
     unread = [row for row in every if is_unannotated(row) and row["image_uri"] not in misfit]
     dropped = {*misfit, *(row["image_uri"] for row in unread if unannotated != HEALTHY)}
+    _check_patients(place, every, dropped, num_folds)
     folds, barred = [], dict[str, list[int]]()
     for number, part in enumerate(parted(place, table, num_folds)):
         # Before any is left out: the children of one that is held out are too.
@@ -230,12 +240,28 @@ def _as_told(rules: Mapping[str, int], num_folds: int) -> dict[str, int]:
     return {"whose donor tests": sum(rules.get(rule, 0) for rule in _HELD_OUT)} | others
 
 
+def _check_patients(
+    manifest: str, rows: Iterable[Row], dropped: Collection[str], num_folds: int
+) -> None:
+    """Refuse more folds than there are patients with a scan that can test."""
+    can_test = {
+        row["patient_id"]
+        for row in rows
+        if row["kind"] == "real" and row["image_uri"] not in dropped
+    }
+    if num_folds > 1 and len(can_test) < num_folds:
+        raise too_few_patients(manifest, num_folds, len(can_test), "with an annotated scan")
+
+
 def _check_fold(plan: Plan, fold: Fold) -> None:
+    way_out = "With few patients all of them train: part them with --folds, or ingest more."
+    if fold.count > 1:
+        way_out = f"Fold {fold.number + 1} of {fold.count} has none: ask for fewer --folds, or ingest more."
     for rows, found in ((fold.real, "training"), (fold.test, "test or validation")):
         if not rows:
             raise UsageError(
                 f"{plan.manifest}: found no real {found} volume with a layout{_unread(plan)}; expected one or more. "
-                "With few patients all of them train: part them with --folds, or ingest more."
+                f"{way_out}"
             )
     refuse_leak(plan.manifest, [*fold.real, *fold.synthetic], fold.test)
 

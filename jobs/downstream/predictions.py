@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from factory.digests import digest_json
 from factory.nodules.layout_file import write_nifti
+from jobs.console import progress
 from jobs.downstream.examples import Volumes
 from jobs.downstream.plan import RunSpec, resolve
 from jobs.downstream.results import read_run
@@ -52,10 +53,12 @@ def write_missing_predictions(spec: RunSpec, *, device: str) -> int:
     if not missing:
         return 0
     segmenter, volumes = load_segmenter(run / MODEL, device), Volumes(spec.manifest, 1)
-    for row in resolve(spec)[1]:
-        if row["case_id"] in missing:
+    rows = [row for row in resolve(spec)[1] if row["case_id"] in missing]
+    with progress("downstream: predict", len(rows)) as tracker:
+        for done, row in enumerate(rows, start=1):
             volume = volumes.read(row)
             write_prediction(run, row["case_id"], segmenter(volume.ct), volume.affine)
+            tracker.update(done)
     return len(missing)
 
 

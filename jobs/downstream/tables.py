@@ -6,6 +6,7 @@ a line a mix, over the published rows; then how sure, against the real volumes a
 import math
 from collections.abc import Iterator, Sequence
 
+from factory.counted import counted
 from factory.evaluation.intervals import Interval
 from factory.segmentation.summary import NAMES, Summary
 from factory.segmentation.trials import SIZE_GROUPS
@@ -69,7 +70,9 @@ def headline(mix: MixFigures) -> str:
     told = [(_TITLES[name], mix.summary(name)) for name in _SHARES]
     parts = [f"{title} {_with_ends(one)}" for title, one in told if one]
     patients = max((one.num_patients for _, one in told if one), default=0)
-    return f"{', '.join(parts)}; 95 % over {patients} patients" if parts else "no test case"
+    return (
+        f"{', '.join(parts)}; 95 % over {counted(patients, 'patient')}" if parts else "no test case"
+    )
 
 
 _HEADINGS = (

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from factory.counted import counted
 from jobs.console import say
 from jobs.downstream.config import HEALTHY
 from jobs.downstream.plan import Plan
@@ -46,11 +47,11 @@ def notes_of(plan: Plan) -> list[str]:
 def _barred(plan: Plan) -> Iterator[str]:
     for rule, counts in plan.barred.items():
         if len(plan.folds) == 1:
-            yield f"left out: {counts[0]} synthetic volumes {rule}"
+            yield f"left out: {counted(counts[0], 'synthetic volume')} {rule}"
             continue
         low, high = min(counts), max(counts)
         count = f"{low} to {high}" if low < high else f"{low}"
-        yield f"left out in each fold: {count} of {plan.num_synthetic} synthetic volumes {rule}"
+        yield f"left out in each fold: {count} of {counted(plan.num_synthetic, 'synthetic volume')} {rule}"
 
 
 def _unheld(plan: Plan) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from factory.counted import counted
 from factory.errors import PassingError, UsageError
 from jobs.downstream.examples import Volumes
 from jobs.downstream.folds import Row
@@ -68,7 +69,7 @@ def usable_volumes(
             )
     if not any(states[row["image_uri"]].has_nodule for row in sides[0]):
         raise UsageError(
-            f"{spec.manifest}: found no nodule in {len(sides[0])} training volumes{first}; expected some to "
+            f"{spec.manifest}: found no nodule in {counted(len(sides[0]), 'training volume')}{first}; expected some to "
             "learn from. Ingest scans with annotated nodules."
         )
     return UsableVolumes(sides[0], sides[1], left_out)

@@ -8,6 +8,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from factory.counted import counted
 from factory.evaluation.folds import folds_by_patient
 from factory.evaluation.frechet import frechet_distance
 from factory.evaluation.intervals import LEAST_PATIENTS, Interval, interval_by_patient
@@ -172,7 +173,9 @@ def set_figures(
 def folds_told(count: int) -> str:
     """Return what a note says of the folds that an interval is over."""
     if count < LEAST_FOLDS:
-        return f"no interval: volumes of {count} patients, {LEAST_FOLDS} or more make one"
+        return (
+            f"no interval: volumes of {counted(count, 'patient')}, {LEAST_FOLDS} or more make one"
+        )
     return f"95 % over {count} folds of patients"
 
 
@@ -205,7 +208,7 @@ def pair_figures_of(synthetic: Side) -> Iterator[Figure]:
 
 def _patients_told(interval: Interval, count: int) -> str:
     if count < LEAST_PATIENTS:
-        return f"no interval: volumes of {count} patients, {LEAST_PATIENTS} or more make one"
+        return f"no interval: volumes of {counted(count, 'patient')}, {LEAST_PATIENTS} or more make one"
     if not math.isfinite(interval.low):
-        return f"no interval: the same of all {count} patients"
+        return f"no interval: the same of all {counted(count, 'patient')}"
     return f"95 % by a bootstrap of {count} patients"

@@ -44,8 +44,12 @@ def claim_folder(out: Path) -> None:
 
 
 def _refuse_others(out: Path) -> None:
-    # What a run that was killed was writing tells nothing of whose folder it is.
-    names = sorted(path.name for path in out.iterdir() if path.suffix not in _UNFINISHED)
+    # What a killed run was writing, and what file managers leave, tell nothing of whose folder it is.
+    names = sorted(
+        path.name
+        for path in out.iterdir()
+        if path.suffix not in _UNFINISHED and path.name[0] != "."
+    )
     strangers = [name for name in names if name in _OTHERS]
     if names and not set(names).intersection(_OURS):
         strangers += names

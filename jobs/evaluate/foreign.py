@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from factory.counted import counted
 from factory.digests import digest_json
 from factory.errors import CaseError, FactoryError, StoreError, UsageError
 from factory.ingest.fingerprint import fingerprint
@@ -202,7 +203,7 @@ def _notes(volumes: list[ForeignVolume], config: IngestConfig, masks: int) -> It
             "set, a part of what the lungs lie apart is the hand that drew them"
         )
     if masks:
-        yield f"{masks} files named like masks were not read: no layout says what they are of"
+        yield f"not read: {counted(masks, 'file')} named like masks; no layout says what they are of"
 
 
 def _frozen(value: Any) -> Any:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from factory.counted import counted
 from factory.digests import digest_json
 from factory.errors import UsageError
 from factory.lake import Lake
@@ -177,12 +178,12 @@ def _digests(row: Row) -> set[str]:
 def _notes(num_cases: int, num_patients: int) -> Iterator[str]:
     if num_cases:
         yield (
-            f"{num_cases} volumes have no donor here: cases of their donors' names are there, but with other "
-            "voxels than they were drawn into"
+            f"without a donor here: {counted(num_cases, 'volume')}; cases of the donors' names are there, but with "
+            "other voxels than those drawn into"
         )
     if num_patients:
         yield (
-            f"the patients of {num_patients} volumes are called as real ones are, but share no scan with them: "
+            f"the patients of {counted(num_patients, 'volume')} are called as real ones are, but share no scan with them: "
             "they count as other patients"
         )
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from factory.counted import counted
 from factory.errors import UsageError
 from factory.evaluation.set_distances import LEAST_FOLDS
 from jobs.console import say
@@ -159,7 +160,7 @@ def _tell_of_sets(sets: Sets) -> None:
         where = f"{one.name}: " if len(sets.synthetic) > 1 else ""
         if one.num_rejected:
             say(
-                f"left out: {where}{one.num_rejected} synthetic volumes that quality control rejected"
+                f"left out: {where}{counted(one.num_rejected, 'synthetic volume')} that quality control rejected"
             )
         for name, problem in one.misfits.items():
             say(f"left out: {where}{name}: {problem}")
@@ -188,7 +189,9 @@ def _figures(
         yield from pair_figures_of(side)
         yield from memorisation_figures(sides.real, side, extractor, rows[side.name], tell)
         if without := sum(item.donor is None for item in side.items):
-            tell(f"pairs: {without} synthetic volumes have no donor in either manifest")
+            tell(
+                f"pairs: without a donor in either manifest: {counted(without, 'synthetic volume')}"
+            )
     yield from floor_figures(sides.real, kernels, extractor, num_folds)
     yield from histogram_figures(sides.real, sides.synthetic, num_folds, notes.tell)
     yield from draw_scaling(sides.real, sides.synthetic, extractor, out, notes.tell)

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from factory.counted import counted
 from factory.evaluation.histograms import NUM_BINS
 from factory.evaluation.lung_box import THUMBNAIL
 from jobs.console import say
@@ -77,7 +78,7 @@ class Kept:
         self._rows = {key: row for key, row in ours.items() if _fits(row, num_features)}
         if unfit := len(ours) - len(self._rows):
             say(
-                f"{self._path}: found {unfit} of {len(ours)} volumes with features that are cut off or not finite; "
+                f"{self._path}: found {unfit} of {counted(len(ours), 'volume')} with features that are cut off or not finite; "
                 f"expected {num_features} numbers each. Those volumes are measured again"
             )
 

@@ -22,6 +22,7 @@ from jobs.aside import written_aside
 from jobs.evaluate.figures import Figure, Side
 from jobs.evaluate.folder import SCALING, WORST_PAIRS
 from jobs.evaluate.given import Item
+from jobs.evaluate.given import Row as VolumeRow
 from jobs.evaluate.memorised import Row
 from jobs.evaluate.reading import read_item
 from jobs.evaluate.sides import Sides
@@ -29,6 +30,7 @@ from jobs.evaluate.sides import Sides
 NUM_PAIRS = 4
 """Pairs of a picture: volumes are read for it here, two a pair."""
 
+_DPI = 130
 _DRAWN_AT_MOST = 500
 _TOLD_AT_MOST = 200
 _REGION = "lungs"
@@ -122,11 +124,11 @@ def _picture(paths: Sequence[Path], tell: Tell) -> Iterator[None]:
 
 
 def _draw_worst_pairs(real: Side, synthetic: Side, rows: Sequence[Row], path: Path) -> None:
-    by_case: dict[str | None, Item] = {item.case_id: item for item in real.items}
+    by_case: dict[str | None, VolumeRow] = {item.case_id: item.row for item in real.items}
     order = sorted(range(len(rows)), key=lambda i: _how_alike(rows[i]))
     pictured: list[ComparisonRow] = []
     for i in order[:NUM_PAIRS]:
-        other = by_case.get(_most_alike(rows[i]))
+        other = _most_alike(synthetic.items[i], rows[i], by_case)
         if other:
             pictured += _pair(synthetic.items[i], other, rows[i])
     if pictured:
@@ -173,9 +175,10 @@ def _draw(
         axes.set_ylabel("second axis")
         axes.set_aspect("equal", adjustable="datalim")
         axes.legend()
-        folder.mkdir(parents=True, exist_ok=True)
-        figure.savefig(folder / "mds.png", dpi=130, metadata={"Software": None})
-        figure.savefig(folder / "mds.svg", metadata={"Date": None})
+        for name, metadata in zip(SCALING, ({"Software": None}, {"Date": None}), strict=True):
+            with written_aside(folder / name) as aside:
+                kind = name.rpartition(".")[2]
+                figure.savefig(aside, format=kind, dpi=_DPI, metadata=metadata)
 
 
 def _look(number: int) -> tuple[str, str]:
@@ -195,17 +198,20 @@ def _how_alike(row: Row) -> tuple[Any, ...]:
     )
 
 
-def _most_alike(row: Row) -> str | None:
-    """Return the case that a volume is most like: its donor, unless another one is near or it has none."""
+def _most_alike(item: Item, row: Row, by_case: Mapping[str | None, VolumeRow]) -> VolumeRow | None:
+    """Return what a volume is most like: its donor, unless another one is near or it has none.
+
+    A donor by its voxels and not by its name: a real case of that name may be somebody else.
+    """
     distance, usual = row.get("other_distance_lungs"), row.get("usual_distance_lungs")
     if distance is not None and usual is not None and distance < usual:
-        return str(row["other_case_lungs"])
-    return row["case_id"] or row.get("nearest_case_lungs")
+        return by_case.get(row["other_case_lungs"])
+    return item.donor or by_case.get(row.get("nearest_case_lungs"))
 
 
-def _pair(item: Item, other: Item, row: Row) -> Iterator[ComparisonRow]:
+def _pair(item: Item, other: VolumeRow, row: Row) -> Iterator[ComparisonRow]:
     try:
-        volume, reference = read_item(item.row), read_item(other.row)
+        volume, reference = read_item(item.row), read_item(other)
     except (FactoryError, OSError):
         # Both were read before; what has become of one since is no reason to end without a picture.
         return
@@ -213,7 +219,7 @@ def _pair(item: Item, other: Item, row: Row) -> Iterator[ComparisonRow]:
     told = "no donor" if correlation is None else f"correlation {correlation:.2f}"
     name = item.work_id[:12] if item.case_id else item.work_id[-24:]
     yield ComparisonRow(
-        title=f"{name} and {other.case_id}\n{row['verdict']}, {told}",
+        title=f"{name} and {other['case_id']}\n{row['verdict']}, {told}",
         reference_hu=reference.ct,
         layout=volume.layout,
         synthetic_hu=volume.ct,

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from factory.counted import counted
 from factory.errors import UsageError
 from jobs.cluster import connect
 from jobs.console import progress, say
@@ -113,7 +114,7 @@ def measure_items(
         return {}
     if len(todo) < len(items):
         done = len(items) - len(todo)
-        say(f"resuming: {done} of {len(items)} volumes are measured, {len(todo)} to do")
+        say(f"resuming: {done} of {counted(len(items), 'volume')} measured, {len(todo)} to do")
     broken: dict[str, str] = {}
     with connect(ray_address) as cluster:
         on = "cuda" if cluster.use_gpu(settings.device) else "cpu"

@@ -1,8 +1,9 @@
 """What the command says at its end, to people."""
 
 from collections.abc import Iterator
-from shlex import quote
 
+from factory.counted import counted
+from jobs.console import command_line, ending
 from jobs.evaluate.names import REAL
 from jobs.evaluate.result import EvaluateResult
 
@@ -21,19 +22,19 @@ def lines_of(result: EvaluateResult, out: str) -> Iterator[str]:
     left_out = f"{result.num_left_out} left out"
     for one in result.sets:
         where, there = ("", f", {left_out}") if is_one else (f"{one.name}: ", "")
-        yield (
-            f"{where}{one.num_volumes} synthetic against {result.num_real} real volumes{there}; "
+        came_out = (
+            f"{where}{one.num_volumes} synthetic against {counted(result.num_real, 'real volume')}{there}; "
             f"{result.extractor}: FID of the lungs {told[one.name, 'fid', 'lungs']}{beside}"
-            f"{_next(result, out) if is_one else ''}"
         )
+        yield ending(came_out, _next(result, out)) if is_one else came_out
     if not is_one:
-        yield f"{left_out} of all sets{_next(result, out)}"
+        yield ending(f"{left_out} of all sets", _next(result, out))
 
 
 def _next(result: EvaluateResult, out: str) -> str:
     one = next((one for one in result.sets if not one.is_foreign), None)
     if not one:
-        return ""
-    judged = quote(f"{out}/memorisation.parquet")
-    flag = f" --without-copies {judged}" if one.verdicts["copy"] else ""
-    return f". Next: factory mix {quote(one.place)} --ratio 0.25{flag} --out mix.parquet"
+        return f"look at {out}/worst_pairs{'' if len(result.sets) == 1 else '-NAME'}.png"
+    judged = f"{out}/memorisation.parquet" if one.verdicts["copy"] else None
+    flags = {"--ratio": 0.25, "--without-copies": judged, "--out": "mix.parquet"}
+    return command_line("factory mix", one.place, flags=flags)

@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from evaluations import real_set, relunged, scan, synthetic_set
+from processes import commands_below
 
 from jobs.amount import Amount
 from jobs.downstream.config import DownstreamConfig
@@ -175,25 +176,9 @@ def _wait_for_workers(driver: "subprocess.Popen[bytes]", log: Path) -> Sequence[
     """Return the processes of a driver that train, once there are some."""
     deadline = time.monotonic() + SECONDS_TO_END
     while time.monotonic() < deadline and driver.poll() is None:
-        if found := _below(driver.pid, "ray::run_once"):
+        if found := [
+            pid for pid, line in commands_below(driver.pid).items() if "ray::run_once" in line
+        ]:
             return found
         time.sleep(0.05)
     raise AssertionError(log.read_text()[-3000:])
-
-
-def _below(pid: int, title: str) -> list[int]:
-    """Return the processes below one that have a title."""
-    parents, titles = {}, {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal():
-            with suppress(OSError, UnicodeDecodeError):
-                stat = (entry / "stat").read_text()
-                titles[int(entry.name)] = (entry / "cmdline").read_bytes().decode()
-                parents[int(entry.name)] = int(stat[stat.rindex(")") + 2 :].split()[1])
-
-    def is_below(child: int) -> bool:
-        while child in parents and child != pid:
-            child = parents[child]
-        return child == pid
-
-    return [child for child, found in titles.items() if title in found and is_below(child)]

@@ -1,7 +1,6 @@
-"""Several sets beside one real set, and sets that something else made: from the folders to the tables."""
+"""Several sets beside one real set: from the folders to the tables."""
 
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,20 +10,18 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from evaluations import measure_in_process, real_set, relunged, scan, synthetic_set, with_ct
-from support import ingest_in_process, save_nifti, write_scan
 from typer.testing import CliRunner
 
 from factory.errors import UsageError
-from factory.ingest.prepare import IngestConfig
 from jobs.app import app
 from jobs.evaluate import slices
 from jobs.evaluate.job import evaluate
 from jobs.evaluate.records import figure_row
 from jobs.evaluate.result import EvaluateResult
 
+pytestmark = pytest.mark.usefixtures("measured")
+
 SPLITS = ["train"] * 6 + ["test"] * 5
-CONFIG = IngestConfig(grid=32)
-NUM_SCANS = 6
 
 
 @pytest.fixture(scope="module")
@@ -54,41 +51,6 @@ def both(
     with pytest.MonkeyPatch.context() as patch:
         measured = measure_in_process(patch)
         return out, evaluate(str(real), lakes, out), measured
-
-
-@pytest.fixture(autouse=True)
-def measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Keys in the order in which they are measured."""
-    return measure_in_process(monkeypatch)
-
-
-@pytest.fixture(scope="module")
-def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Phantoms with masks, as `factory ingest` takes them."""
-    folder = tmp_path_factory.mktemp("scans")
-    for seed in range(NUM_SCANS):
-        write_scan(folder, f"p{seed}", seed)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def store(scans: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return ingest_in_process(scans, tmp_path_factory.mktemp("store") / "cases", CONFIG)
-
-
-@pytest.fixture(scope="module")
-def plain(scans: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The CTs alone, by names that no layout knows; only to be copied."""
-    folder = tmp_path_factory.mktemp("plain") / "maisi"
-    (folder / "sub").mkdir(parents=True)
-    for seed in range(4):
-        place = folder / ("sub" if seed == 3 else "")
-        shutil.copy(scans / f"p{seed}_ct.nii.gz", place / f"sample {seed}_image.nii.gz")
-    return folder
-
-
-def figures(result: EvaluateResult) -> dict[tuple[str, str], Any]:
-    return {(one.name, one.region): one.interval for one in result.figures}
 
 
 def test_each_volume_is_measured_once_for_all_sets(
@@ -239,76 +201,6 @@ def test_the_command_takes_several_sets_and_tells_each(
     assert "found two sets named Fresh" in result.stderr
 
 
-def test_the_scans_of_a_case_store_lie_at_no_distance_from_it(
-    scans: Path, store: Path, tmp_path: Path
-) -> None:
-    result = evaluate(str(store), str(scans), tmp_path / "out")
-    found = figures(result)
-    for region in ("whole", "lungs"):
-        assert found["fid", region].value == pytest.approx(0.0, abs=1e-6)
-    assert found["set_histogram_distance_hu", "lungs"].value == 0.0
-    assert result.num_synthetic == result.num_real == NUM_SCANS
-    assert ("mse", "whole") not in found
-    rows = pq.read_table(tmp_path / "out" / "memorisation.parquet").to_pylist()
-    assert {row["verdict"] for row in rows} == {"copy"}
-    for row in rows:
-        assert row["nearest_case_lungs"] == row["work_id"].removesuffix("_ct")
-        assert row["distance_lungs"] == 0.0
-        assert (row["set"], row["case_id"], row["lung_correlation"]) == (scans.name, "", None)
-
-
-def test_files_that_no_layout_names_are_scans_whose_lungs_are_segmented(
-    store: Path, plain: Path, tmp_path: Path, measured: list[str], capfd: Any
-) -> None:
-    before = sorted(plain.rglob("*"))
-    result = evaluate(str(store), {"maisi": str(plain)}, tmp_path / "out")
-    assert (result.num_synthetic, result.num_left_out) == (4, 0)
-    assert len(measured) == NUM_SCANS + 4
-    page = Path(result.table).read_text()
-    assert "| **this set** | lungs | 4 |" in page
-    assert "| **this set** | outside" not in page
-    told = (
-        "maisi: 4 CTs made elsewhere, brought onto the real set's grid as `factory ingest` brings scans: "
-        "32^3 voxels, of the lungs; no donors"
-    )
-    segmented = "maisi: the lungs of 4 of them were segmented here, by threshold"
-    assert told in page
-    assert segmented in page
-    assert segmented in capfd.readouterr().err
-    record = json.loads((tmp_path / "out" / "evaluation.json").read_text())
-    assert any("4 synthetic volumes have no donor" in text for text in record["not_told"])
-    assert sorted(plain.rglob("*")) == before
-    rows = pq.read_table(tmp_path / "out" / "memorisation.parquet")
-    assert "sub/sample 3_image" in rows["work_id"].to_pylist()
-    # Beside each the nearest training scan, for there is no donor.
-    assert set(rows["verdict"].to_pylist()) <= {"clear", "near"}
-    assert (tmp_path / "out" / "worst_pairs.png").is_file()
-
-
-def test_hostile_files_are_left_out_with_their_reasons_and_the_rest_goes_on(
-    store: Path, plain: Path, tmp_path: Path
-) -> None:
-    folder = Path(shutil.copytree(plain, tmp_path / "maisi"))
-    (folder / "torn.nii.gz").write_bytes((folder / "sample 0_image.nii.gz").read_bytes()[:4000])
-    (folder / "words.nii").write_text("no scan at all")
-    units = np.linspace(-1, 1, 20**3, dtype=np.float32).reshape((20,) * 3)
-    save_nifti(folder / "units.nii.gz", units, np.eye(4))
-    air = np.full((20, 20, 20), -1000, np.int16)
-    save_nifti(folder / "air.nii.gz", air, 2 * np.eye(4))
-    (folder / "gone.nii.gz").symlink_to(folder / "nowhere.nii.gz")
-    os.mkfifo(folder / "pipe.nii.gz")
-    result = evaluate(str(store), str(folder), tmp_path / "out")
-    assert result.num_synthetic == 4
-    left_out = json.loads((tmp_path / "out" / "evaluation.json").read_text())["left_out"]
-    reasons = "\n".join(f"{name}: {why}" for name, why in left_out.items())
-    assert "volume words: " in reasons
-    assert "cannot be read" in left_out["volume torn"]
-    assert "values from -1 to 1; expected HU" in left_out["volume units"]
-    assert "none could be segmented" in left_out["volume air"]
-    assert any("gone.nii.gz" in name or name == "volume gone" for name in left_out)
-    assert any("pipe.nii.gz" in name or name == "volume pipe" for name in left_out)
-
-
 def test_the_option_adds_a_figure_a_set_and_its_floor(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, measured: list[str]
 ) -> None:
@@ -338,23 +230,3 @@ def test_the_option_adds_a_figure_a_set_and_its_floor(
     del measured[:]
     evaluate(str(real), sets, tmp_path / "out", weights_2d=weights, num_folds=3)
     assert measured == []
-
-
-@pytest.mark.slow
-def test_real_cts_from_elsewhere_lie_where_their_cases_do(ct_dir: Path, tmp_path: Path) -> None:
-    scans = tmp_path / "scans"
-    scans.mkdir()
-    for number in range(3):
-        for kind in ("ct", "lung"):
-            name = f"lctsc_{number:03d}_{kind}.nii.gz"
-            (scans / name).symlink_to(ct_dir / "thorax" / name)
-    store = ingest_in_process(scans, tmp_path / "cases", CONFIG)
-    result = evaluate(str(store), {"elsewhere": str(scans)}, tmp_path / "out")
-    found = figures(result)
-    assert found["fid", "whole"].value == pytest.approx(0.0, abs=1e-6)
-    assert found["fid", "lungs"].value == pytest.approx(0.0, abs=1e-6)
-    # Without their masks the lungs are ours: nearly the experts', and the body is the same.
-    for mask in scans.glob("*_lung.nii.gz"):
-        mask.unlink()
-    segmented = figures(evaluate(str(store), {"elsewhere": str(scans)}, tmp_path / "out"))
-    assert 0.0 < segmented["fid", "lungs"].value < 0.02

@@ -5,10 +5,13 @@ from typing import Annotated
 
 import typer
 
+from factory.counted import counted
 from jobs import options
+from jobs.downstream import flags
 
 
 def command(
+    context: typer.Context,
     manifest: Annotated[
         options.Place | None,
         typer.Option(
@@ -33,15 +36,10 @@ def command(
     seeds: Annotated[
         int, typer.Option(metavar="N", min=1, max=1000, help="Runs of each mix, from seed 0 on.")
     ] = 3,
-    folds: Annotated[
-        int | None,
-        typer.Option(
-            metavar="K",
-            min=2,
-            help="Folds of the patients that test in turn. [the manifest's split]",
-        ),
-    ] = None,
+    folds: flags.Folds = None,
     recipe: options.Recipe = None,
+    network: flags.Network = None,
+    steps: flags.Steps = None,
     device: options.DeviceOption = options.Device.auto,
     ray_address: options.RayAddress = None,
 ) -> None:
@@ -57,7 +55,7 @@ def command(
     Example:
         factory downstream sweep --manifest lake --ratios 0,0.25,0.5,0.75,1.0 --extra --out sweep
     """
-    from jobs.console import give, say
+    from jobs.console import conclude, give, say
     from jobs.downstream.config import DownstreamConfig
     from jobs.downstream.sweep.job import sweep
     from jobs.downstream.sweep.mixes import parse_mixes
@@ -66,9 +64,11 @@ def command(
     from jobs.workspace import path_of, place_of
 
     mixes = parse_mixes(ratios, real_fraction, extra=extra)
-    config = load_recipe(options.recipe_name(recipe)).table("downstream", DownstreamConfig)
+    table = load_recipe(options.recipe_name(recipe))
+    config = table.table("downstream", DownstreamConfig, network=network, steps=steps)
+    place = place_of("lake", manifest)
     result = sweep(
-        place_of("lake", manifest),
+        place,
         path_of("out", out),
         config,
         mixes,
@@ -80,7 +80,25 @@ def command(
     for mix in result.mixes:
         say(f"{mix.title} ({mix.label}): {headline(mix)}")
     failed = f", {result.num_failed} failed: see failed.parquet" if result.num_failed else ""
-    say(f"{result.num_runs} runs finished{failed}. Differences from R: {result.table}")
+    told = (
+        f"{counted(result.num_runs, 'run')} finished{failed}; differences from R in {result.table}"
+    )
+    if result.figures:
+        told += f", curves in {result.figures[0]}"
+    conclude(told, options.same_command(context) if result.num_failed else _next(place, out))
     give(result.table)
     if result.num_failed:
         raise typer.Exit(1)
+
+
+def _next(place: str, out: Path) -> str:
+    """Return the report of the lake with the sweep in it; of what is no lake, the same for files."""
+    from factory.lake import Lake
+    from jobs.console import command_line
+
+    is_lake = (
+        not place.endswith(".parquet") and (Lake(place).identity() or {}).get("kind") == "lake"
+    )
+    if is_lake:
+        return command_line("factory report", place, flags={"--downstream": out})
+    return command_line("factory export", place, flags={"--format": "nnunet", "--out": "nnunet"})

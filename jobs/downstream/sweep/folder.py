@@ -16,10 +16,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from factory.counted import counted
 from factory.errors import StoreError, UsageError
 from factory.storage import Storage
 from jobs.claims import differences
-from jobs.downstream.claims import RUNS, SWEEP_FILE, read_claim, refuse_inside
+from jobs.downstream.claims import RUNS, SWEEP_FILE, names_in, read_claim, refuse_inside
 from jobs.downstream.config import DownstreamConfig
 from jobs.downstream.identity import check_run, identity_of
 from jobs.downstream.plan import Plan, make_spec
@@ -170,11 +171,9 @@ def _remove(folder: Path) -> None:
 
 
 def _check_empty(sweep: Path) -> None:
-    found = (
-        sorted(one.name for one in sweep.iterdir() if one.name[0] != ".") if sweep.exists() else []
-    )
+    found = names_in(sweep)
     if found and not (sweep / SWEEP_FILE).exists():
         raise StoreError(
-            f"--out {sweep}: found {len(found)} files or folders that are no sweep's, as {found[0]}; expected "
+            f"--out {sweep}: found {counted(len(found), 'file or folder', 'files or folders')} of no sweep, as {found[0]}; expected "
             "a sweep, an empty folder or none. Choose another --out."
         )

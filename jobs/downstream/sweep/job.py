@@ -12,11 +12,13 @@ from typing import Any
 
 import pyarrow as pa
 
+from factory.counted import counted
 from factory.errors import FactoryError, UsageError
 from jobs.cluster import connect
 from jobs.console import progress, say
 from jobs.downstream.claims import RUNS
 from jobs.downstream.config import DownstreamConfig
+from jobs.downstream.curves import FIGURE_5A, FIGURE_5B
 from jobs.downstream.figures import MixFigures, figures_of
 from jobs.downstream.networks import check_network, try_without_weights
 from jobs.downstream.outcome import write_outcome
@@ -32,11 +34,11 @@ from jobs.downstream.sweep.folder import (
     set_torn_aside,
     working,
 )
+from jobs.downstream.sweep.going import steps_of, tell_of_warnings
 from jobs.downstream.sweep.mixes import Mix, distinct, mix_of, volumes_of
-from jobs.downstream.sweep.needs import Needs, bytes_of_the_largest_node, needs_of
+from jobs.downstream.sweep.needs import Needs, bytes_of_the_largest_node, needs_of, tell_of_needs
 from jobs.downstream.sweep.task import MAX_ATTEMPTS, Failure, ended_too_often, run_once
 from jobs.downstream.telling import notes_of, tell_of
-from jobs.train.run_folder import WARNINGS
 from manifests.errors import ManifestError
 from manifests.read import is_url, read_table
 from manifests.write import write_table
@@ -44,8 +46,8 @@ from manifests.write import write_table
 MOST_SEEDS = 1_000
 """Of a mix: each is a training."""
 
-_OF_NOTE = ("left out:", "warning:")
-"""How lines of a run's log begin that are more than how far it is."""
+_SECONDS_BETWEEN_LOOKS = 1.0
+"""At how far the runs are that are at work."""
 
 _TEXT = pa.string()
 
@@ -74,6 +76,8 @@ class SweepResult:
     """Of those that were asked for."""
     mixes: Sequence[MixFigures]
     """Of all finished runs."""
+    figures: Sequence[str] = ()
+    """Paths of the curves, as PNG, that two mixes or more are enough for."""
 
 
 def sweep(
@@ -121,18 +125,20 @@ def sweep(
     _earlier_failures(out)
     todo = [spec for spec in specs if not is_finished(Path(spec.out))]
     if len(todo) < len(specs):
-        say(f"resuming: {len(specs) - len(todo)} of {len(specs)} runs are finished")
+        say(f"resuming: {len(specs) - len(todo)} of {counted(len(specs), 'run')} finished")
     failures = _run(todo, out, plan, config, device, ray_address) if todo else {}
     notes = [*notes_of(plan), *_keep_failures(out, specs, failures)]
     runs = read_runs(out, plan, config)
     if not runs:
         first = next(iter(failures.values()))
         raise FactoryError(
-            f"sweep {out}: all {len(failures)} runs failed, the first as: {first.message} Mend it and run the "
+            f"sweep {out}: of {counted(len(failures), 'run')} none could be finished, the first as: {first.message} Mend it and run the "
             "same command again."
         )
     table = write_outcome(runs, out, notes)
-    return SweepResult(str(table), len(runs), len(failures), figures_of(runs))
+    drawn = (out / f"{name}.png" for name in (FIGURE_5A, FIGURE_5B))
+    figures = [str(one) for one in drawn if one.exists()]
+    return SweepResult(str(table), len(runs), len(failures), figures_of(runs), figures)
 
 
 def specs_of(
@@ -184,21 +190,26 @@ def _run(
     with working(out) as aside, connect(ray_address) as cluster:
         use_gpu = cluster.use_gpu(device)
         needs = needs_of(cluster, plan, config, use_gpu=use_gpu, limit=bytes_of_the_largest_node())
-        _tell_of_needs(needs)
+        tell_of_needs(needs)
         with progress("downstream sweep", len(todo)) as tracker:
-            for done, (spec, failure) in enumerate(_ended(todo, aside, needs), start=1):
-                if failure:
-                    failures[Path(spec.out).name] = failure
-                    say(f"failed: {failure.message}")
-                _tell_of_warnings(Path(spec.out), told)
-                tracker.update(done, f"{len(failures)} failed" if failures else "")
+            done = 0
+            for ended in _ended(todo, aside, needs):
+                if ended:
+                    spec, failure = ended
+                    done += 1
+                    if failure:
+                        failures[Path(spec.out).name] = failure
+                        say(f"failed: {failure.message}")
+                    tell_of_warnings(Path(spec.out), told)
+                parts = [f"{len(failures)} failed"] if failures else []
+                tracker.update(done, ", ".join([*parts, *steps_of(aside, config.steps)]))
     return failures
 
 
 def _ended(
     todo: Sequence[RunSpec], aside: Path, needs: Needs
-) -> Iterator[tuple[RunSpec, Failure | None]]:
-    """Run tasks on the cluster; yields each run as it ends."""
+) -> Iterator[tuple[RunSpec, Failure | None] | None]:
+    """Run tasks on the cluster; yields each run as it ends, and None now and then while they go on."""
     import ray
     from ray.exceptions import OutOfMemoryError, RayError, WorkerCrashedError
 
@@ -215,7 +226,11 @@ def _ended(
         task.remote(spec, str(aside), device, num_threads): spec for spec in todo
     }
     while running:
-        (done, *_), _ = ray.wait(list(running))
+        ready, _ = ray.wait(list(running), timeout=_SECONDS_BETWEEN_LOOKS)
+        if not ready:
+            yield None
+            continue
+        done = ready[0]
         spec = running.pop(done)
         try:
             yield spec, ray.get(done)
@@ -233,30 +248,6 @@ def _lost(name: str, error: Exception) -> Failure:
         message=f"run {name}: its task ended outside the run ({type(error).__name__}: {reason}); expected a node "
         "that has this package and sees the folder. Mend it and run again.",
     )
-
-
-def _tell_of_needs(needs: Needs) -> None:
-    on = "a GPU, " if needs.num_gpus else ""
-    say(
-        f"downstream sweep: a run takes {on}{needs.num_cpus} CPU and about {needs.memory / 2**30:.1f} GiB of "
-        "memory"
-    )
-    if needs.is_clamped:
-        say(
-            "warning: no node has the memory that a run of the default network takes; runs may be ended for "
-            "it. Join a larger cluster with --ray-address, lower [downstream] num_cached, or ingest on a "
-            "smaller grid."
-        )
-
-
-def _tell_of_warnings(run: Path, told: set[str]) -> None:
-    """Say what a run had to warn of, and no other before it."""
-    file = run / WARNINGS
-    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-    for line in lines:
-        if line.startswith(_OF_NOTE) and line not in told:
-            told.add(line)
-            say(line)
 
 
 def _keep_failures(out: Path, specs: Sequence[RunSpec], failures: dict[str, Failure]) -> list[str]:

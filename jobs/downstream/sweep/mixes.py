@@ -11,6 +11,7 @@ from fractions import Fraction
 from math import ceil, floor
 from typing import Any
 
+from factory.counted import counted
 from factory.errors import UsageError
 from jobs.downstream.folds import Fold, Row
 from jobs.downstream.plan import Plan
@@ -188,8 +189,8 @@ def _not_enough(mix: Mix, fold: Fold, wanted: int) -> UsageError:
     needed = ceil(Fraction(wanted, num_real) / usable * 100) / 100
     most = Fraction(there, num_real) if mix.kind == "extra" else Fraction(there, num_real + there)
     return UsageError(
-        f"{_FLAGS[mix.kind]}: {mix.amount:f} needs {wanted} synthetic volumes for {num_real} real training "
-        f"volumes{of_fold}, but there are {there} that may train; expected as many. Give a whole lake and no mix "
+        f"{_FLAGS[mix.kind]}: {mix.amount:f} needs {counted(wanted, 'synthetic volume')} for "
+        f"{counted(num_real, 'real training volume')}{of_fold}, but there are {there} that may train, rejected ones left out; expected as many. Give a whole lake and no mix "
         f"of it, ask for at most {floor(most * 10_000) / 10_000:g}, or make more with `factory generate --extra "
         f"{needed:g}`."
     )

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jobs.cluster import Cluster
+from jobs.console import say
 from jobs.downstream.config import DownstreamConfig
 from jobs.downstream.plan import Plan
 
@@ -69,6 +70,21 @@ def bytes_of_the_largest_node() -> int:
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
     found = [node["Resources"].get("memory", 0.0) for node in nodes if node["Alive"]]
     return int(max(found, default=0.0))
+
+
+def tell_of_needs(needs: Needs) -> None:
+    """Say what a run takes, and where no node has as much."""
+    on = "a GPU, " if needs.num_gpus else ""
+    say(
+        f"downstream sweep: a run takes {on}{needs.num_cpus} CPU and about {needs.memory / 2**30:.1f} GiB of "
+        "memory"
+    )
+    if needs.is_clamped:
+        say(
+            "warning: no node has the memory that a run of the default network takes; runs may be ended for "
+            "it. Join a larger cluster with --ray-address, lower [downstream] num_cached, or ingest on a "
+            "smaller grid."
+        )
 
 
 def _cpus_of_a_gpu(cluster: Cluster, config: DownstreamConfig) -> int:

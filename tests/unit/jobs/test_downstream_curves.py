@@ -154,3 +154,12 @@ def test_seeds_that_lack_folds_are_no_points(tmp_path, monkeypatch):
 def test_without_a_nodule_each_panel_says_so(tmp_path, monkeypatch):
     panels = figure_of_two(tmp_path, monkeypatch, [(0, 0)], dice=float("nan"), nodules=())
     assert {axes.get_title() for axes in panels} == {"no test case has a nodule"}
+
+
+def test_of_one_patient_no_band_is_drawn_and_none_promised(tmp_path, monkeypatch):
+    runs = sweep_of(tmp_path / "sweep", MIXES[:3], num_patients=1)
+    for axes in draw(figures_of(runs), tmp_path, monkeypatch)["figure-5a"]:
+        labels = [text.get_text() for text in axes.get_legend().get_texts()]
+        assert "mean" in labels
+        assert not [label for label in labels if label.startswith("95 %")]
+        assert axes.get_title().endswith(", 1 patient")

@@ -2,21 +2,16 @@
 
 import json
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from downstream_sets import CONFIG, drawn_row, make_set, row_of, scan, write_rows
+from downstream_sets import drawn_row, make_set, row_of, run, scan, write_rows
 from typer.testing import CliRunner
 
 from factory.errors import StoreError, UsageError
 from jobs.cluster import Cluster
 from jobs.downstream import command, job
-from jobs.downstream.fit import fit_and_test
-from jobs.downstream.job import DownstreamResult, downstream
 from jobs.downstream.plan import MOST_SEED, RunSpec
 
 
@@ -34,35 +29,13 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_rows(folder, rows)
 
 
-@pytest.fixture
-def runs(monkeypatch: pytest.MonkeyPatch) -> list[RunSpec]:
-    """The runs, as they are trained in this process, with no cluster."""
-    started: list[RunSpec] = []
-
-    @contextmanager
-    def connect(address: str | None = None) -> Iterator[Cluster]:
-        yield Cluster(num_cpus=1, num_gpus=0, is_local=True)
-
-    def fit(cluster: Cluster, spec: RunSpec, num_workers: Any, device: str) -> None:
-        started.append(spec)
-        fit_and_test(spec, device="cpu")
-
-    monkeypatch.setattr(job, "connect", connect)
-    monkeypatch.setattr(job, "fit_on_workers", fit)
-    return started
-
-
-def run(lake: Path, out: Path, **given: Any) -> DownstreamResult:
-    return downstream(str(lake), out, replace(CONFIG, **given.pop("config", {})), **given)
-
-
 def edit(run: Path, **changes: Any) -> None:
     file = run / "result.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | changes))
 
 
 def test_a_result_whose_claim_was_lost_is_taken_for_what_it_is_alone(
-    lake: Path, other: Path, tmp_path: Path, runs: list[RunSpec]
+    lake: Path, other: Path, tmp_path: Path, started_runs: list[RunSpec]
 ) -> None:
     out = tmp_path / "out"
     run(lake, out)
@@ -83,11 +56,11 @@ def test_a_result_whose_claim_was_lost_is_taken_for_what_it_is_alone(
         assert not (out / "downstream.json").exists()
     run(lake, out)
     assert (out / "downstream.json").exists()
-    assert len(runs) == 1
+    assert len(started_runs) == 1
 
 
 def test_a_result_of_another_mix_under_the_same_claim_is_refused(
-    lake: Path, tmp_path: Path, runs: list[RunSpec]
+    lake: Path, tmp_path: Path, started_runs: list[RunSpec]
 ) -> None:
     out = tmp_path / "out"
     run(lake, out)
@@ -98,7 +71,7 @@ def test_a_result_of_another_mix_under_the_same_claim_is_refused(
 
 
 def test_scores_of_other_cases_in_a_run_are_refused(
-    lake: Path, tmp_path: Path, runs: list[RunSpec]
+    lake: Path, tmp_path: Path, started_runs: list[RunSpec]
 ) -> None:
     rows = [row_of(tmp_path / "two", f"c{n}", scan(n)) for n in range(4)]
     rows += [row_of(tmp_path / "two", f"u{n}", scan(50 + n), split="test") for n in range(2)]
@@ -110,7 +83,9 @@ def test_scores_of_other_cases_in_a_run_are_refused(
         run(lake, tmp_path / "out")
 
 
-def test_a_run_that_left_volumes_out_is_known_again(tmp_path: Path, runs: list[RunSpec]) -> None:
+def test_a_run_that_left_volumes_out_is_known_again(
+    tmp_path: Path, started_runs: list[RunSpec]
+) -> None:
     folder = tmp_path / "lake"
     rows = [row_of(folder, f"c{n}", scan(n)) for n in range(3)]
     rows += [drawn_row(folder, 0, scan(70 + n), n) for n in range(2)]
@@ -121,12 +96,12 @@ def test_a_run_that_left_volumes_out_is_known_again(tmp_path: Path, runs: list[R
     first = run(lake, tmp_path / "out")
     assert len(first.runs[0].left_out) == 3
     assert run(lake, tmp_path / "out").runs[0].cases == first.runs[0].cases
-    assert len(runs) == 1
+    assert len(started_runs) == 1
 
 
 @pytest.mark.parametrize("place", ["runs/ratio-0.5-s0-f0", "runs", "mine"])
 def test_a_folder_within_a_sweep_is_refused(
-    lake: Path, tmp_path: Path, runs: list[RunSpec], place: str
+    lake: Path, tmp_path: Path, started_runs: list[RunSpec], place: str
 ) -> None:
     out = tmp_path / "sweep" / place
     run(lake, out)
@@ -135,11 +110,11 @@ def test_a_folder_within_a_sweep_is_refused(
     for path in (out, tmp_path / "link"):
         with pytest.raises(StoreError, match=r"found sweep\.json in .*/sweep, which it lies in; "):
             run(lake, path)
-    assert len(runs) == 1
+    assert len(started_runs) == 1
 
 
 def test_a_fold_of_a_run_is_no_folder_of_its_own(
-    lake: Path, tmp_path: Path, runs: list[RunSpec]
+    lake: Path, tmp_path: Path, started_runs: list[RunSpec]
 ) -> None:
     run(lake, tmp_path / "out", num_folds=2)
     with pytest.raises(StoreError, match=r"found downstream\.json in .*/out, which it lies in"):
@@ -147,29 +122,31 @@ def test_a_fold_of_a_run_is_no_folder_of_its_own(
 
 
 def test_a_folder_with_somebodys_files_is_left_alone(
-    lake: Path, tmp_path: Path, runs: list[RunSpec]
+    lake: Path, tmp_path: Path, started_runs: list[RunSpec]
 ) -> None:
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "main.tex").write_text("...")
     with pytest.raises(
-        StoreError, match=r"found 1 files or folders that are no run's, as main\.tex; expected a r"
+        StoreError, match=r"found 1 file or folder of no run, as main\.tex; expected a r"
     ):
         run(lake, tmp_path / "thesis")
     with pytest.raises(StoreError, match=r"main\.tex: found a file; expected a folder\. Choose"):
         run(lake, tmp_path / "thesis" / "main.tex")
     assert [one.name for one in (tmp_path / "thesis").iterdir()] == ["main.tex"]
-    assert runs == []
+    assert started_runs == []
 
 
-def test_hidden_files_are_in_nobodys_way(lake: Path, tmp_path: Path, runs: list[RunSpec]) -> None:
+def test_hidden_files_are_in_nobodys_way(
+    lake: Path, tmp_path: Path, started_runs: list[RunSpec]
+) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / ".DS_Store").write_bytes(b"")
     run(lake, tmp_path / "out")
-    assert len(runs) == 1
+    assert len(started_runs) == 1
 
 
 def test_what_an_unfinished_run_left_is_gone_when_another_begins(
-    lake: Path, tmp_path: Path, runs: list[RunSpec], monkeypatch: pytest.MonkeyPatch
+    lake: Path, tmp_path: Path, started_runs: list[RunSpec], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
 
@@ -197,7 +174,7 @@ def test_what_an_unfinished_run_left_is_gone_when_another_begins(
 
 @pytest.mark.parametrize("seed", [-1, 2**63, 10**30])
 def test_a_seed_that_no_table_holds_is_refused_before_anything_starts(
-    lake: Path, tmp_path: Path, runs: list[RunSpec], seed: int
+    lake: Path, tmp_path: Path, started_runs: list[RunSpec], seed: int
 ) -> None:
     with pytest.raises(UsageError, match=rf"seed {seed}: expected a whole number from 0 to 9223"):
         run(lake, tmp_path / "out", seed=seed)
@@ -206,12 +183,12 @@ def test_a_seed_that_no_table_holds_is_refused_before_anything_starts(
     result = CliRunner().invoke(command.app, words)
     assert result.exit_code == 2
     assert "--seed" in result.stderr
-    assert runs == []
+    assert started_runs == []
 
 
 def test_the_largest_seed_is_trained_and_read_back(
-    lake: Path, tmp_path: Path, runs: list[RunSpec]
+    lake: Path, tmp_path: Path, started_runs: list[RunSpec]
 ) -> None:
     run(lake, tmp_path / "out", seed=MOST_SEED)
     assert run(lake, tmp_path / "out", seed=MOST_SEED).runs[0].seed == MOST_SEED
-    assert len(runs) == 1
+    assert len(started_runs) == 1

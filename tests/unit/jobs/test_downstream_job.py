@@ -3,26 +3,19 @@
 import fcntl
 import json
 import shlex
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import nibabel as nib
 import numpy as np
 import pytest
-from downstream_sets import CONFIG, make_set, read_case, row_of, scan, write_rows
+from downstream_sets import make_set, read_case, row_of, run, scan, write_rows
 from mix_sources import drawn, make_source
 from monai.networks import nets
 from torch import Tensor, nn
 from typer.testing import CliRunner
 
 from factory.errors import FactoryError, StoreError, UsageError
-from jobs.cluster import Cluster
-from jobs.downstream import command, job
-from jobs.downstream.fit import fit_and_test
-from jobs.downstream.job import DownstreamResult, downstream
+from jobs.downstream import command
 from jobs.downstream.plan import RunSpec, make_plan
 from jobs.downstream.sweep.mixes import parse_mixes, volumes_of
 
@@ -32,41 +25,18 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_set(tmp_path_factory.mktemp("set") / "lake", 4, 2, synthetic=1)
 
 
-@pytest.fixture
-def runs(monkeypatch: pytest.MonkeyPatch) -> list[RunSpec]:
-    """The runs, as they are trained in this process, with no cluster."""
-    started: list[RunSpec] = []
-
-    @contextmanager
-    def connect(address: str | None = None) -> Iterator[Cluster]:
-        yield Cluster(num_cpus=1, num_gpus=0, is_local=True)
-
-    def fit(cluster: Cluster, spec: RunSpec, num_workers: Any, device: str) -> None:
-        started.append(spec)
-        fit_and_test(spec, device="cpu")
-
-    monkeypatch.setattr(job, "connect", connect)
-    monkeypatch.setattr(job, "fit_on_workers", fit)
-    return started
-
-
-def run(lake: Path, out: Path, **given: Any) -> DownstreamResult:
-    config = replace(CONFIG, **given.pop("config", {}))
-    return downstream(str(lake), out, config, **given)
-
-
 def test_a_finished_run_is_kept_and_a_stopped_one_begins_anew(
-    lake: Path, tmp_path: Path, runs: list[RunSpec]
+    lake: Path, tmp_path: Path, started_runs: list[RunSpec]
 ) -> None:
     result = run(lake, tmp_path / "out")
     written = (tmp_path / "out" / "result.json").read_bytes()
     assert str(run(lake, tmp_path / "out").summaries) == str(result.summaries)
-    assert len(runs) == 1
+    assert len(started_runs) == 1
     assert (tmp_path / "out" / "result.json").read_bytes() == written
 
     (tmp_path / "out" / "result.json").unlink()
     again = run(lake, tmp_path / "out")
-    assert len(runs) == 2
+    assert len(started_runs) == 2
     assert again.runs[0].cases == result.runs[0].cases
     assert result.path == str(tmp_path / "out" / "result.json")
     assert "4R+1S, 2 real test cases: dice 0" in result.told()
@@ -74,7 +44,7 @@ def test_a_finished_run_is_kept_and_a_stopped_one_begins_anew(
 
 
 def test_other_settings_under_a_finished_run_are_refused_with_the_difference(
-    lake: Path, tmp_path: Path, runs: list[RunSpec]
+    lake: Path, tmp_path: Path, started_runs: list[RunSpec]
 ) -> None:
     run(lake, tmp_path / "out")
     for given, difference in (
@@ -91,17 +61,17 @@ def test_other_settings_under_a_finished_run_are_refused_with_the_difference(
             run(lake, tmp_path / "out", **given)
     # How a run goes is not what it is.
     run(lake, tmp_path / "out", config={"num_loaders": 1, "num_cached": 3})
-    assert len(runs) == 1
+    assert len(started_runs) == 1
 
 
 def test_predictions_of_a_finished_run_are_written_without_training_it_again(
-    lake: Path, tmp_path: Path, runs: list[RunSpec], capsys: pytest.CaptureFixture[str]
+    lake: Path, tmp_path: Path, started_runs: list[RunSpec], capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = {"steps": 8}
     run(lake, tmp_path / "kept", config=config, keep_predictions=True)
     run(lake, tmp_path / "out", config=config)
     run(lake, tmp_path / "out", config=config, keep_predictions=True)
-    assert len(runs) == 2
+    assert len(started_runs) == 2
     files = sorted((tmp_path / "out" / "predictions").iterdir())
     assert [file.name for file in files] == ["t0.nii.gz", "t1.nii.gz"]
     for file in files:
@@ -111,20 +81,20 @@ def test_predictions_of_a_finished_run_are_written_without_training_it_again(
     assert "predicted 2 cases again" in capsys.readouterr().err
     files[0].unlink()
     run(lake, tmp_path / "out", config=config, keep_predictions=True)
-    assert "predicted 1 cases again" in capsys.readouterr().err
+    assert "predicted 1 case again" in capsys.readouterr().err
     run(lake, tmp_path / "out", config=config, keep_predictions=True)
     assert "again, into" not in capsys.readouterr().err
 
 
 def test_a_run_that_never_finished_is_anybodys(
-    lake: Path, tmp_path: Path, runs: list[RunSpec]
+    lake: Path, tmp_path: Path, started_runs: list[RunSpec]
 ) -> None:
     run(lake, tmp_path / "out")
     (tmp_path / "out" / "result.json").unlink()
     assert run(lake, tmp_path / "out", seed=5).runs[0].seed == 5
 
 
-def test_fresh_sets_a_run_aside(lake: Path, tmp_path: Path, runs: list[RunSpec]) -> None:
+def test_fresh_sets_a_run_aside(lake: Path, tmp_path: Path, started_runs: list[RunSpec]) -> None:
     run(lake, tmp_path / "out")
     assert run(lake, tmp_path / "out", seed=1, fresh=True).runs[0].seed == 1
     old = json.loads((tmp_path / "out.old-1" / "result.json").read_text())
@@ -132,18 +102,18 @@ def test_fresh_sets_a_run_aside(lake: Path, tmp_path: Path, runs: list[RunSpec])
 
 
 def test_each_fold_is_a_run_and_those_that_are_finished_stay(
-    lake: Path, tmp_path: Path, runs: list[RunSpec], capsys: pytest.CaptureFixture[str]
+    lake: Path, tmp_path: Path, started_runs: list[RunSpec], capsys: pytest.CaptureFixture[str]
 ) -> None:
     result = run(lake, tmp_path / "out", num_folds=3)
     (tmp_path / "out" / "runs" / "fold-1" / "result.json").unlink()
     again = run(lake, tmp_path / "out", num_folds=3)
-    assert [spec.fold for spec in runs] == [0, 1, 2, 1]
+    assert [spec.fold for spec in started_runs] == [0, 1, 2, 1]
     assert str(again.summaries) == str(result.summaries)
     tested = [case.case_id for one in result.runs for case in one.cases]
     assert sorted(tested) == ["c0", "c1", "c2", "c3", "t0", "t1"]
     told = capsys.readouterr().err
     assert "warning: each fold tests scans that the model of the synthetic volumes may" in told
-    assert "resuming: 2 of 3 runs are finished" in told
+    assert "resuming: 2 of 3 runs finished" in told
     assert result.path == str(tmp_path / "out")
     dice = result.summary("dice")
     assert dice is not None
@@ -172,15 +142,15 @@ def test_more_workers_than_volumes_a_step_are_refused(lake: Path, tmp_path: Path
 
 
 def test_a_network_that_cannot_be_made_is_refused_before_anything_starts(
-    lake: Path, tmp_path: Path, runs: list[RunSpec]
+    lake: Path, tmp_path: Path, started_runs: list[RunSpec]
 ) -> None:
     with pytest.raises(UsageError, match=r"kernel_size"):
         run(lake, tmp_path / "out", config={"network_args": {"chanels": [4]}})
-    assert (runs, (tmp_path / "out").exists()) == ([], False)
+    assert (started_runs, (tmp_path / "out").exists()) == ([], False)
 
 
 def test_what_is_left_out_of_the_plan_is_told(
-    tmp_path: Path, runs: list[RunSpec], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, started_runs: list[RunSpec], capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "lake"
     rows = [row_of(folder, f"c{n}", scan(n)) for n in range(2)]
@@ -190,15 +160,18 @@ def test_what_is_left_out_of_the_plan_is_told(
     assert "left out: case bare: it has no layout, which would say" in capsys.readouterr().err
 
 
-def test_a_claim_that_is_torn_is_refused(lake: Path, tmp_path: Path, runs: list[RunSpec]) -> None:
+def test_a_claim_that_is_torn_is_refused(
+    lake: Path, tmp_path: Path, started_runs: list[RunSpec]
+) -> None:
     run(lake, tmp_path / "out")
-    (tmp_path / "out" / "downstream.json").write_text("[]")
-    with pytest.raises(StoreError, match=r"downstream\.json that is no JSON object"):
-        run(lake, tmp_path / "out")
+    for content in ("[]", '{"folds": 1', ""):
+        (tmp_path / "out" / "downstream.json").write_text(content)
+        with pytest.raises(StoreError, match=r"downstream\.json that is no JSON object"):
+            run(lake, tmp_path / "out")
 
 
 def test_the_command_gives_the_result_on_stdout_and_figures_and_the_next_step_beside(
-    lake: Path, tmp_path: Path, runs: list[RunSpec], monkeypatch: pytest.MonkeyPatch
+    lake: Path, tmp_path: Path, started_runs: list[RunSpec], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = tmp_path / "own.toml"
     recipe.write_text(
@@ -212,9 +185,9 @@ def test_the_command_gives_the_result_on_stdout_and_figures_and_the_next_step_be
     assert result.stdout == f"{tmp_path / 'out' / 'result.json'}\n"
     assert "4R+1S, 2 real test cases: dice " in result.stderr
     # Of four real volumes and a synthetic one.
-    told = f"--manifest {lake} --recipe {recipe} --ratios 0,0.06,0.12,0.25 --extra\n"
+    told = f"--manifest {lake} --recipe {recipe} --steps 2 --ratios 0,0.06,0.12,0.25 --extra\n"
     assert f"Next: factory downstream sweep {told}" in result.stderr
-    assert (runs[0].config.steps, runs[0].seed) == (2, 4)
+    assert (started_runs[0].config.steps, started_runs[0].seed) == (2, 4)
 
 
 @pytest.mark.parametrize(
@@ -260,14 +233,16 @@ def test_sweep_is_a_command_of_its_own_and_starts_no_run() -> None:
     assert "--ratios" in result.stdout
 
 
-def test_a_run_that_fails_leaves_no_result(lake: Path, tmp_path: Path, runs: list[RunSpec]) -> None:
+def test_a_run_that_fails_leaves_no_result(
+    lake: Path, tmp_path: Path, started_runs: list[RunSpec]
+) -> None:
     with pytest.raises(FactoryError, match=r"not finite|finite ones"):
         run(lake, tmp_path / "out", config={"learning_rate": 1e38, "steps": 9})
     assert not (tmp_path / "out" / "result.json").exists()
 
 
 def test_the_next_step_can_be_pasted_whatever_the_paths_and_asks_for_the_same_folds(
-    tmp_path: Path, runs: list[RunSpec]
+    tmp_path: Path, started_runs: list[RunSpec]
 ) -> None:
     # Without folds nothing of it would test.
     folder = tmp_path / "of & it's"
@@ -286,7 +261,7 @@ def test_the_next_step_can_be_pasted_whatever_the_paths_and_asks_for_the_same_fo
 
 
 def test_a_network_that_lacks_a_package_is_refused_before_anything_starts(
-    lake: Path, tmp_path: Path, runs: list[RunSpec], monkeypatch: pytest.MonkeyPatch
+    lake: Path, tmp_path: Path, started_runs: list[RunSpec], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Lacking(nn.Conv3d):
         def __init__(self) -> None:
@@ -301,4 +276,4 @@ def test_a_network_that_lacks_a_package_is_refused_before_anything_starts(
         UsageError, match=r"network Lacking: found no einops, .* Run `pip install einops`, or"
     ):
         run(lake, tmp_path / "out", config=changes)
-    assert (runs, (tmp_path / "out").exists()) == ([], False)
+    assert (started_runs, (tmp_path / "out").exists()) == ([], False)

@@ -9,6 +9,7 @@ from monai.networks import nets
 from torch import Tensor, nn
 
 from factory.errors import RecipeError, UsageError
+from jobs.downstream import networks
 from jobs.downstream.config import DownstreamConfig
 from jobs.downstream.networks import (
     SEGMENTERS,
@@ -243,3 +244,14 @@ def test_a_network_without_weights_has_nothing_to_train(monkeypatch: pytest.Monk
     monkeypatch.setattr(nets, "Shifted", Shifted, raising=False)
     with pytest.raises(UsageError, match=r"network Shifted: found no weights in it; expected some"):
         check_network(config("Shifted"))
+
+
+@pytest.mark.parametrize(
+    ("told", "needs"),
+    [
+        ("Tensor.item() cannot be called on meta tensors", True),
+        ("metadata of the grid does not fit", False),
+    ],
+)
+def test_only_a_refusal_that_names_the_meta_device_is_let_through(told: str, needs: bool) -> None:
+    assert networks._needs_numbers(RuntimeError(told)) is needs

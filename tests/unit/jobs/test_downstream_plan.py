@@ -174,7 +174,10 @@ def test_nothing_to_train_or_to_test_on_is_refused_with_the_way_out(tmp_path: Pa
 
 @pytest.mark.parametrize("num_folds", [3, 99])
 def test_more_folds_than_patients_are_refused(tmp_path: Path, num_folds: int) -> None:
-    with pytest.raises(UsageError, match=rf"--folds {num_folds}: .* has 2 patients with real vol"):
+    with pytest.raises(
+        UsageError,
+        match=rf"^--folds {num_folds}: {num_folds} folds need {num_folds} patients with an annotated scan; found 2 ",
+    ):
         plan_of(tmp_path, case("a"), case("b"), num_folds=num_folds)
 
 

@@ -114,7 +114,7 @@ def test_too_few_synthetic_volumes_are_refused_with_the_figures_and_the_way_out(
     with pytest.raises(
         UsageError,
         match=r"--ratios --extra: 1 needs 8 synthetic volumes for 8 real training volumes, but there are 5 "
-        r"that may train; .* ask for at most 0.625, or make more with `factory generate --extra 1`",
+        r"that may train, rejected ones left out; .* ask for at most 0.625, or make more with `factory generate --extra 1`",
     ):
         volumes_of(mix, fold_of(8, 5))
     (_, mix) = parse_mixes("0.5", None, extra=False)

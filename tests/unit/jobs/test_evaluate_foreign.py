@@ -7,40 +7,29 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import ingest_in_process, write_scan
+from foreign_scans import CONFIG, make_plain, make_scans, make_store
 
 from factory.errors import CaseError, StoreError, UsageError
-from factory.ingest.prepare import IngestConfig
 from jobs.evaluate.foreign import find_foreign, is_foreign, read_foreign
 from jobs.evaluate.given import find_sets
 
-CONFIG = IngestConfig(grid=32)
 NUM_SCANS = 4
 
 
 @pytest.fixture(scope="module")
 def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Phantoms with masks, as `factory ingest` takes them."""
-    folder = tmp_path_factory.mktemp("scans")
-    for seed in range(NUM_SCANS):
-        write_scan(folder, f"p{seed}", seed)
-    return folder
+    return make_scans(tmp_path_factory.mktemp("scans"), NUM_SCANS)
 
 
 @pytest.fixture(scope="module")
 def store(scans: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return ingest_in_process(scans, tmp_path_factory.mktemp("store") / "cases", CONFIG)
+    return make_store(scans, tmp_path_factory.mktemp("store") / "cases")
 
 
 @pytest.fixture(scope="module")
 def plain(scans: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The CTs alone, by names that no layout knows; only to be copied."""
-    folder = tmp_path_factory.mktemp("plain") / "maisi"
-    (folder / "sub").mkdir(parents=True)
-    for seed in range(4):
-        place = folder / ("sub" if seed == 3 else "")
-        shutil.copy(scans / f"p{seed}_ct.nii.gz", place / f"sample {seed}_image.nii.gz")
-    return folder
+    """The CTs alone; only to be copied."""
+    return make_plain(scans, tmp_path_factory.mktemp("plain") / "maisi")
 
 
 def keys(real: Path, folder: Path) -> list[str]:
@@ -56,7 +45,7 @@ def test_files_named_like_masks_are_no_scans(plain: Path, tmp_path: Path) -> Non
     found = find_foreign(str(folder), CONFIG)
     assert len(found.volumes) == 4
     assert found.problems == {}
-    assert "3 files named like masks were not read" in found.notes[-1]
+    assert "not read: 3 files named like masks" in found.notes[-1]
 
 
 def test_masks_of_a_known_layout_are_taken(scans: Path) -> None:

@@ -31,8 +31,8 @@ def test_another_hospitals_case_of_the_same_name_is_no_donor(tmp_path: Path) -> 
         digest_of("c1"),
     ]
     assert found.notes[0] == (
-        "2 volumes have no donor here: cases of their donors' names are there, but with other voxels than they "
-        "were drawn into"
+        "without a donor here: 2 volumes; cases of the donors' names are there, but with other voxels than those "
+        "drawn into"
     )
 
 
@@ -65,7 +65,7 @@ def test_a_patient_of_the_same_name_who_shares_no_scan_is_another_one(tmp_path: 
     found = of_lake(tmp_path, [other_scan("c0")], [case("c0"), drawn("c0", 0)])
     assert [item.patient_id for item in found.items] == ["ours: patient of c0"]
     assert found.notes == [
-        "the patients of 1 volumes are called as real ones are, but share no scan with them: they count as "
+        "the patients of 1 volume are called as real ones are, but share no scan with them: they count as "
         "other patients"
     ]
 

@@ -51,6 +51,15 @@ def figures(real: Side, drawn: Side) -> tuple[dict[str, Any], list[str]]:
     return {one.name: one.interval for one in found if one.extractor in ("net", "")}, told
 
 
+def test_without_donors_the_attack_learns_nothing_where_nothing_was_copied() -> None:
+    """Held-out volumes lie where the training ones do; only children would tell the two apart."""
+    training = {f"t{i}": (10.0 * i, f"t{i}", "train") for i in range(5)}
+    held_out = {f"h{i}": (10.0 * i, f"h{i}", "test") for i in range(5)}
+    children = {f"s{i}": (10.0 * i + 1.0, f"t{i}", "train") for i in range(5)}
+    found, _ = figures(side(training | held_out), side(children, drawn=True))
+    assert found["membership_auc_donor_excluded"].value == 0.5
+
+
 def test_the_attack_asks_how_near_each_real_volume_has_a_synthetic_one() -> None:
     found, told = figures(REAL, DRAWN)
     assert found["membership_auc_donor_included"].value == 1.0

@@ -1,5 +1,7 @@
 """Table II claims a published scale only where there is one."""
 
+from dataclasses import replace
+
 import pytest
 
 from factory.evaluation.intervals import Interval
@@ -54,3 +56,9 @@ def test_the_distance_of_slices_is_maisis_with_radimagenets_weights_alone() -> N
     assert "MAISI" not in others
     assert "on no published scale" in others
     assert "fid_2_5d" not in page(Scale.OWN)
+
+
+def test_a_note_cannot_break_a_line_of_the_table() -> None:
+    hostile = replace(of_slices("net"), note="| 0.0 | best of all |")
+    (line,) = (one for one in page(Scale.OWN, hostile).splitlines() if "best of all" in one)
+    assert line == "| ours | fid_2_5d | whole | 1 (0.5 to 1.5) | 4 | / 0.0 / best of all / |"
