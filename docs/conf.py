@@ -11,6 +11,8 @@ exclude_patterns = ["**/README.md"]
 myst_heading_anchors = 3
 
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["custom.css"]
 html_title = "CT Factory"
 html_show_sphinx = False
 html_copy_source = False

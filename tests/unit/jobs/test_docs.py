@@ -1,4 +1,7 @@
-"""What the docs show can be typed: commands, recipes, queries and code."""
+"""What the docs show can be typed, every block says what it is, and links lead somewhere.
+
+That the blocks run is tested by tests/integration/test_docs_pages.py; these are quick.
+"""
 
 import re
 import shlex
@@ -7,49 +10,34 @@ from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
-import duckdb
-import numpy as np
 import pytest
 import typer
 import yaml
-from downstream_sets import SIZE, make_set, spec_of
-from mix_sources import case, drawn, make_source, nodules
+from doc_pages import OUTPUT, PAGES, ROOT, RUNNABLE, SHELL, Block, blocks_of, name_of, submitted
+from doc_shell import (
+    BUILTINS,
+    NOT_HERE,
+    PROGRAMS,
+    PageError,
+    Runs,
+    Shell,
+    in_a_process,
+    in_this_process,
+    look,
+)
 
 from jobs.app import app
-from jobs.downstream.fit import fit_and_test
-from jobs.recipe import load_recipe
-from jobs.reference.recipes import CONFIGS
-from jobs.workspace import place_of
 
-ROOT = Path(__file__).parents[3]
-PAGES = sorted(
-    [
-        ROOT / "README.md",
-        ROOT / "CONTRIBUTING.md",
-        ROOT / "jobs" / "cluster" / "README.md",
-        ROOT / "models" / "weights" / "demo" / "README.md",
-        *(ROOT / "docs").rglob("*.md"),
-    ]
-)
+TYPED = [*PAGES, ROOT / "CONTRIBUTING.md"]
 FACTORY = typer.main.get_group(app)
 
 
-def blocks(page: Path, language: str) -> list[str]:
-    return re.findall(
-        rf"^```{language}\n(.*?)^```", page.read_text("utf-8"), re.DOTALL | re.MULTILINE
-    )
-
-
-def commands() -> Iterator[tuple[str, str]]:
-    """Yield each `factory` line of each page, with the page's name."""
-    for page in PAGES:
-        for block in blocks(page, "sh"):
-            for line in block.replace("\\\n", " ").splitlines():
-                # What follows `--` is what `ray job submit` runs.
-                _, _, submitted = line.partition(" -- ")
-                for words in (line, submitted):
-                    if words.split()[:1] == ["factory"]:
-                        yield str(page.relative_to(ROOT)), words
+def lines(pages: list[Path]) -> Iterator[tuple[str, str]]:
+    """Yield each line of each shell block, with where it stands."""
+    for page in pages:
+        for block in blocks_of(page):
+            if block.language in SHELL:
+                yield from ((block.place, line) for line in block.commands)
 
 
 def parse(words: list[str]) -> str:
@@ -71,14 +59,14 @@ def test_each_command_of_the_docs_has_the_flags_that_it_shows(
         (tmp_path / name).touch()
     (tmp_path / "layouts").mkdir()
     seen = set()
-    for page, line in commands():
-        words = shlex.split(line, comments=True)[1:]
-        if words == ["--install-completion"]:
+    for place, line in lines(TYPED):
+        program, *words = shlex.split(submitted(line), comments=True)
+        if program != "factory" or words == ["--install-completion"]:
             continue
         try:
             seen.add(parse(words))
         except Exception as error:
-            pytest.fail(f"{page}: {line}: {getattr(error, 'message', error)}")
+            pytest.fail(f"{place}: {line}: {getattr(error, 'message', error)}")
     verbs = {verb for verb in FACTORY.commands if verb != "demo"}
     assert not verbs - seen - {"downstream sweep"}, "a verb that no page shows"
 
@@ -90,68 +78,85 @@ def test_a_flag_that_does_not_exist_would_be_found() -> None:
         parse(["ingest", "--out", "cases"])
 
 
-def test_each_recipe_of_the_docs_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_block_says_what_it_is(page: Path) -> None:
+    for block in blocks_of(page):
+        is_known = block.language in (*RUNNABLE, OUTPUT) or block.language.startswith("{")
+        assert is_known, (
+            f"{block.place}: found a block of {block.language or 'no language'}; expected one of "
+            f"{', '.join(RUNNABLE)}, which is run, or {OUTPUT}, which is output"
+        )
+
+
+def test_no_program_is_left_out_of_the_tests_but_those_that_the_docs_show() -> None:
+    shown = {shlex.split(line, comments=True)[0] for _, line in lines(PAGES)}
+    assert shown - {"factory", *BUILTINS, *PROGRAMS} == set(NOT_HERE)
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "told"),
+    [
+        ("sh", "factory mix a \\\n  b\nfactory broken\n", "factory broken\nTraceback"),
+        ("sh", "wget https://example.org\n", "nothing here runs wget"),
+        ("sh", 'export KEY="$(wget here)"\n', "nothing here runs"),
+        ("python", "one = 1\nassert one == 2\n", "line 2, in <module>"),
+        ("sql", "SELECT 1 WHERE false\n", "found no rows"),
+        ("toml", "[generate]\nstep = 25\n", r"\[generate\] step: unknown key"),
+        ("yaml", "one: 1\n", "nothing runs 'yaml'"),
+    ],
+)
+def test_a_block_that_does_not_run_is_told_with_its_page_and_line(
+    language: str, text: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(arguments: list[str]) -> None:
+        assert arguments == ["mix", "a", "b"], arguments
+
     monkeypatch.chdir(tmp_path)
-    count = 0
-    for page in PAGES:
-        for block in blocks(page, "toml"):
-            if "[paths]" in block:
-                Path("factory.toml").write_text(block)
-                assert place_of("cases", None) == "/data/lidc/cases"
-                continue
-            Path("mine.toml").write_text(block)
-            recipe = load_recipe("mine.toml")
-            for verb in recipe.tables:
-                recipe.table(verb, CONFIGS[verb])
-            count += 1
-    assert count > 12
+    shell = Shell(tmp_path, run, monkeypatch, {})
+    with pytest.raises(PageError, match=rf"(?s)^docs/a\.md:7: does not run:\n.*{told}"):
+        shell.type(Block("docs/a.md", 7, language, text))
 
 
-def test_each_query_of_the_docs_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_block_sets_holds_for_the_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[list[str]] = []
     monkeypatch.chdir(tmp_path)
-    read = nodules(8.0)[0] | {
-        "num_readers": 4,
-        "malignancy": 5.0,
-        "malignancy_scores": [5, 5, 4, 5],
-    }
-    cases = [case("A", nodules=[read]), case("B")]
-    make_source(tmp_path / "cases", "cases", cases)
-    make_source(tmp_path / "lake", "lake", [*cases, drawn("A", 0)])
-    found = [duckdb.sql(block).fetchall() for page in PAGES for block in blocks(page, "sql")]
-    assert len(found) == 4
-    for rows in found:
-        assert rows
+    (tmp_path / "deep").mkdir()
+    shell = Shell(tmp_path, ran.append, monkeypatch, {"8000": "9", "never": ""})
+    for language, text in (
+        ("sh", "export KEY=value  # theirs\ncd deep\n"),
+        ("python", "import os\nfrom pathlib import Path\nkey = os.environ['KEY']\n"),
+        ("python", "Path(key).touch()\n"),
+        ("sh", "cp value other\nfactory view /data/lake --port 8000 --out s3://a/data/b\n"),
+        ("sh", "ray job submit --working-dir . \\\n  -- factory status /data/lake\n"),
+    ):
+        shell.type(Block("docs/a.md", 1, language, text))
+    assert (tmp_path / "deep" / "other").exists()
+    lake = f"{tmp_path}/data/lake"
+    assert ran == [["view", lake, "--port", "9", "--out", "s3://a/data/b"], ["status", lake]]
+    assert shell.unchanged == {"never"}
 
 
-def test_the_code_of_the_pages_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("run", [in_this_process, in_a_process])
+def test_a_command_that_fails_is_told_in_its_own_words(
+    run: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    folder = make_set(tmp_path / "lake", 2, 1, synthetic=1)
-    (tmp_path / "mix.parquet").write_bytes((folder / "manifest.parquet").read_bytes())
-    fit_and_test(spec_of(folder, tmp_path / "downstream"), device="cpu")
-    given = {
-        "lake": {"row": {"image_uri": "volumes/c0.ome.zarr"}},
-        "downstream": {"ct": np.full(SIZE, -850, np.int16)},
-        "quickstart": {},
-    }
-    for name, names in given.items():
-        (block,) = blocks(ROOT / "docs" / f"{name}.md", "python")
-        exec(block, names)
-    assert given["lake"]["layout"].shape == given["downstream"]["mask"].shape == SIZE
-    assert given["lake"]["layout"].max() == 2
-    assert given["downstream"]["mask"].dtype == bool
-    assert "synthetic" in capsys.readouterr().out
+    with pytest.raises(AssertionError, match=r"error: .*nowhere"):
+        run(["status", "nowhere"])
 
 
-def test_code_that_no_test_runs_is_found() -> None:
-    # Of the others, test_mixing_page and test_synthesizers run what they have.
-    shown = {page.stem for page in PAGES if blocks(page, "python")}
-    assert shown == {"lake", "downstream", "quickstart", "mixing", "synthesizers"}
+def test_a_view_that_does_not_start_is_no_view(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(AssertionError, match="found no address"):
+        look(["view", "nowhere", "--no-browser"])
 
 
 def test_numbered_lists_of_the_docs_count_on() -> None:
-    for page in PAGES:
+    for page in TYPED:
         numbers = [
             int(one) for one in re.findall(r"^(\d+)\. ", page.read_text("utf-8"), re.MULTILINE)
         ]
@@ -159,7 +164,7 @@ def test_numbered_lists_of_the_docs_count_on() -> None:
             assert after in (before + 1, 1), page
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", TYPED, ids=name_of)
 def test_links_lead_somewhere(page: Path) -> None:
     text = re.sub(r"```.*?```", "", page.read_text("utf-8"), flags=re.DOTALL)
     for target in re.findall(r"\]\(([^)#\s]+)", text):
