@@ -4,8 +4,8 @@ python benchmarks/held_out.py --model CKPT --scans DIR [--nodules NPZ] --out doc
 
 The scans are ingested as the model's checkpoint says, and `factory generate` draws each of them
 several times in few steps. Each volume is compared with its scan by `factory.likeness`, and so are
-lungs that are known to be wrong, for what the figures mean. That the scans are held out is for
-the caller to see to: a checkpoint does not name its cases.
+lungs that are known to be wrong, for what the figures mean. The picture goes through the largest nodule
+of each scan's draws. That scans are held out is for the caller to see to: a checkpoint names no cases.
 """
 
 import argparse
@@ -127,7 +127,7 @@ def main() -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     out.with_suffix(".md").write_text(page, encoding="utf-8")
     out.with_suffix(".json").write_text(json.dumps(_plain(record), indent=2) + "\n")
-    comparison_figure([_pictured(draw) for draw in _first_of_each(draws)], out.with_suffix(".png"))
+    comparison_figure([_pictured(draw) for draw in _most_to_see(draws)], out.with_suffix(".png"))
     print(page)  # noqa: T201
 
 
@@ -188,10 +188,19 @@ def _first_of_each(draws: list[Draw]) -> list[Draw]:
     return [first[case_id] for case_id in sorted(first)]
 
 
+def _most_to_see(draws: list[Draw]) -> list[Draw]:
+    """Return of each scan the draw with the largest nodule, the first of equals."""
+    return _first_of_each(sorted(draws, key=_largest_mm, reverse=True))
+
+
+def _largest_mm(draw: Draw) -> float:
+    nodules = measure_nodules(draw.volume.layout, draw.volume.affine)
+    return max((nodule.diameter_mm for nodule in nodules), default=0.0)
+
+
 def _histograms_apart(draws: list[Draw]) -> float:
     """Return how far apart the HU of the lungs of two different scans lie, in the mean."""
-    scans = [draw.reference for draw in _first_of_each(draws)]
-    lungs = [scan.ct[scan.layout == LUNG] for scan in scans]
+    lungs = [one.reference.ct[one.reference.layout == LUNG] for one in _first_of_each(draws)]
     apart = [wasserstein_distance(one, other) for one, other in combinations(lungs, 2)]
     return float(np.mean(apart)) if apart else math.nan
 
@@ -215,20 +224,19 @@ def _mean(rows: list[dict[str, Any]]) -> dict[str, float]:
 
 
 def _pictured(draw: Draw) -> ComparisonRow:
-    num_nodules = len(measure_nodules(draw.volume.layout, draw.volume.affine))
     return ComparisonRow(
-        title=f"{draw.case_id}, draw {draw.index}\n{num_nodules} nodules ({draw.layout_origin})",
+        title=f"{draw.case_id}, draw {draw.index}\nnodules {draw.layout_origin}, to {_largest_mm(draw):.0f} mm",
         reference_hu=draw.reference.ct,
         layout=draw.volume.layout,
         synthetic_hu=draw.volume.ct,
         spacing_mm=spacing_zyx(draw.volume.affine),
+        reference_name="real scan",
     )
 
 
 def _page(record: dict[str, Any], card: ModelCard, picture: str) -> str:
     draws, training = record["draws"], card.training
     cases = list(dict.fromkeys(draw["case"] for draw in draws))
-    apart = _cell(record["histograms_apart_hu"], ".0f")
     accepted = sum(draw["verdict"] == "accept" for draw in draws)
     lines = [
         "# Lungs of held-out scans",
@@ -251,14 +259,14 @@ def _page(record: dict[str, Any], card: ModelCard, picture: str) -> str:
         f"`factory generate` accepted {accepted} of {len(draws)}. Annotated nodules are the scan's own; placed "
         "ones differ from draw to draw.",
         "",
-        f"![First draw of each scan]({picture})",
+        f"![Of each scan the draw with the largest nodule]({picture})",
         "",
         "Figures of lungs that are known to be wrong, made from the scans' own; means over the scans:",
         "",
         *_head("lungs"),
         *(_line(way, figures) for way, figures in record["wrong_lungs"].items()),
         "",
-        f"Lungs of two different scans have histograms {apart} HU apart.",
+        f"Lungs of two different scans have histograms {_cell(record['histograms_apart_hu'], '.0f')} HU apart.",
         "",
         _NOTES,
     ]

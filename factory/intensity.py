@@ -6,6 +6,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from factory.counted import counted
+
 HU_MIN, HU_MAX = -1024, 3071
 """Range of a CT's HU as scanners store them (12 bits); `Case.ct` is clipped to it."""
 
@@ -114,7 +116,7 @@ def _encode(hu: NDArray[np.int16], low: _Bound, high: _Bound) -> NDArray[np.floa
 def _decode(units: NDArray[np.float32], low: _Bound, high: _Bound) -> NDArray[np.int16]:
     if num_nan := int(np.isnan(units).sum()):
         raise ValueError(
-            f"found {num_nan} voxels that are NaN; expected window units in [-1, 1]. "
+            f"found {counted(num_nan, 'voxel')} with NaN; expected window units in [-1, 1]. "
             "Look for NaN in the model's weights, or use another precision."
         )
     clipped = np.clip(units.astype(np.float64), -1.0, 1.0)

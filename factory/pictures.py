@@ -26,6 +26,9 @@ DIFFERENCE_HU = 500.0
 _TINT = {LUNG: (0.00, 0.45, 0.70), NODULE: (0.90, 0.62, 0.00)}
 _TINT_SHARE = 0.4
 _PANEL_INCHES = 3.2
+_BARS_MM = (100, 50, 20, 10, 5, 2, 1)
+_LONGEST_BAR = 0.25
+"""Of a panel's width."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,9 @@ class ComparisonRow:
     spacing_mm: tuple[float, float, float]
     """Voxel spacing (z, y, x) in mm."""
 
+    reference_name: str = "reference"
+    """What the picture calls the reference: `real scan` where it is one, for a phantom is none."""
+
     def __post_init__(self) -> None:
         shapes = {self.reference_hu.shape, self.layout.shape, self.synthetic_hu.shape}
         if len(shapes) > 1 or self.layout.ndim != 3:
@@ -59,23 +65,20 @@ class ComparisonRow:
 
 
 def slice_index(layout: NDArray[np.uint8]) -> int:
-    """Return the z index that shows most: through the largest nodule, else mid-lung.
+    """Return the z index that shows most: through the largest nodule, else through most lung.
 
     Args:
         layout: (z, y, x) uint8, 0 background, 1 lung, 2 nodule.
 
     Returns:
-        The slice where the largest connected nodule has its greatest area (the middle
-        one of equals); without a nodule, the middle of the lungs; without lungs, of the
-        volume.
+        The slice where the largest connected nodule has its greatest area; without a
+        nodule, where the lungs have theirs; without lungs, the middle of the volume. Of
+        equals it is the middle one.
     """
     areas = _largest_nodule(layout).sum(axis=(1, 2))
-    if areas.any():
-        candidates = np.flatnonzero(areas == areas.max())
-    else:
-        candidates = np.flatnonzero((layout != BACKGROUND).any(axis=(1, 2)))
-    if not candidates.size:
-        candidates = np.arange(layout.shape[0])
+    if not areas.any():
+        areas = (layout != BACKGROUND).sum(axis=(1, 2))
+    candidates = np.flatnonzero(areas == areas.max())
     return int(candidates[len(candidates) // 2])
 
 
@@ -93,7 +96,8 @@ def comparison_figure(rows: Sequence[ComparisonRow], path: Path) -> None:
 
     Each row shows the axial slice of `slice_index`, in the lung window -600/1500 HU;
     the difference is synthetic minus reference, in HU. Anterior is up and the
-    patient's right is on the viewer's left. The same rows give the same bytes.
+    patient's right is on the viewer's left; a bar has the length that it says. The same
+    rows give the same bytes.
 
     Args:
         rows: The volumes, top to bottom.
@@ -147,7 +151,7 @@ def _draw_row(axes: NDArray[Any], row: ComparisonRow) -> "AxesImage":
     layout = display_slice(row.layout, z)
     aspect = row.spacing_mm[1] / row.spacing_mm[2]
     low, high = LUNG_WINDOW_HU
-    scale = f"{low:.0f} to {high:.0f} HU"
+    window = f"lung window {low:.0f} to {high:.0f} HU"
 
     grey: dict[str, Any] = {"cmap": "gray", "vmin": low, "vmax": high, "aspect": aspect}
     axes[0].imshow(reference, interpolation="nearest", **grey)
@@ -166,16 +170,17 @@ def _draw_row(axes: NDArray[Any], row: ComparisonRow) -> "AxesImage":
 
     axes[0].set_ylabel(row.title)
     names = (
-        f"reference, z = {z}, {scale}",
-        "layout: lung blue, nodule outlined",
-        f"synthetic, {scale}",
-        "synthetic - reference, HU",
+        f"{row.reference_name}, {window}",
+        f"layout at z = {z}: lung blue, nodule outlined",
+        f"synthetic, {window}",
+        f"synthetic minus {row.reference_name}, HU",
     )
     for panel, name in zip(axes, names, strict=True):
         panel.set_title(name, fontsize=9)
         panel.set_xticks([])
         panel.set_yticks([])
     _mark_sides(axes[0])
+    _mark_length(axes[0], reference.shape[1], row.spacing_mm[2])
     return difference
 
 
@@ -202,7 +207,25 @@ def _outline(axes: "Axes", mask: NDArray[np.bool_]) -> None:
 
 
 def _mark_sides(axes: "Axes") -> None:
-    for letter, x in (("R", 0.03), ("L", 0.97)):
-        axes.text(
-            x, 0.93, letter, color="white", ha="center", va="center", transform=axes.transAxes
-        )
+    for letter, x in (("R", 0.04), ("L", 0.96)):
+        _write(axes, x, 0.93, letter, ha="center", va="center")
+
+
+def _mark_length(axes: "Axes", num_x: int, x_mm: float) -> None:
+    """Draw a bar of a round number of millimetres, with its length."""
+    most_mm = _LONGEST_BAR * num_x * x_mm
+    length_mm = next((mm for mm in _BARS_MM if mm <= most_mm), _BARS_MM[-1])
+    start, end = 0.04, 0.04 + length_mm / (num_x * x_mm)
+    # The white line ends where it says, and the black one beyond.
+    for color, width, cap in (("black", 5.0, "projecting"), ("white", 2.5, "butt")):
+        look: dict[str, Any] = {"color": color, "linewidth": width, "solid_capstyle": cap}
+        axes.plot((start, end), (0.05, 0.05), transform=axes.transAxes, **look)
+    _write(axes, start, 0.08, f"{length_mm} mm", fontsize=8)
+
+
+def _write(axes: "Axes", x: float, y: float, text: str, **look: Any) -> None:
+    """Write in white with a black edge, which is read on air and on bone; (0, 0) is the lower left."""
+    from matplotlib.patheffects import withStroke
+
+    edge = [withStroke(linewidth=2.0, foreground="black")]
+    axes.text(x, y, text, color="white", path_effects=edge, transform=axes.transAxes, **look)

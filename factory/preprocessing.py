@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from factory.axes import CANONICAL, from_orientation, is_orientation, to_orientation
+from factory.counted import counted
 from factory.errors import ModelError
 from factory.intensity import HuWindow, Scale, SliceRanges
 from factory.layouts import LABELS, labelled_voxels, layout_channels
@@ -67,7 +68,7 @@ class ModelInput:
             )
         if num_wrong := int(np.count_nonzero(~np.isfinite(x_0))):
             raise NotFiniteError(
-                f"found {num_wrong} voxels that are NaN or infinite; expected window units in "
+                f"found {counted(num_wrong, 'voxel')} with NaN or infinity; expected window units in "
                 "[-1, 1]. Look for NaN in the model's weights, or use another precision."
             )
         hu = self.scale.decode(from_orientation(x_0[0], self.orientation))

@@ -24,6 +24,7 @@ from zarr.core.metadata import ArrayV3Metadata
 from zarr.storage import MemoryStore, StorePath
 
 from factory.axes import ras_from_zyx, spacing_zyx
+from factory.counted import counted
 from factory.errors import StoreError
 from factory.layouts import LUNG, NODULE
 from factory.storage import Storage
@@ -114,7 +115,7 @@ def read_volume(storage: Storage, relative: str) -> Volume:
     unwritten = int((ct == _UNWRITTEN_HU).sum() + (layout == _UNWRITTEN_LABEL).sum())
     if unwritten:
         raise StoreError(
-            f"volume {name}: found {unwritten} voxels that were never written (a chunk is missing); "
+            f"volume {name}: found {counted(unwritten, 'voxel')} never written (a chunk is missing); "
             "expected none. Make the volume again."
         )
     if not _is_affine(affine):

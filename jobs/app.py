@@ -7,6 +7,7 @@ import typer
 from typer.core import TyperGroup
 
 from factory.errors import FactoryError
+from factory.refused import found_of
 from jobs import import_weights, mix, status, verify
 from jobs.demo import command as demo
 from jobs.doctor import command as doctor
@@ -14,6 +15,7 @@ from jobs.downstream import command as downstream
 from jobs.evaluate import command as evaluate
 from jobs.export import command as export
 from jobs.generate import command as generate
+from jobs.given_once import Verb
 from jobs.ingest import command as ingest
 from jobs.layouts import command as layouts
 from jobs.report import command as report
@@ -24,13 +26,22 @@ from models.errors import CheckpointError
 
 _USER_ERRORS = (FactoryError, ManifestError, CheckpointError)
 
-_USABLE = "expected a path that can be used. Check it, its permissions and the free space."
 _NO_FOLDER = "found a file; expected a folder there, or nothing. Name another path."
-_EXPECTED: dict[type[OSError], str] = {
+_REFUSED: dict[type[OSError], str] = {
     FileExistsError: _NO_FOLDER,
     NotADirectoryError: _NO_FOLDER,
     IsADirectoryError: "found a folder; expected a file there. Name another path, or remove it.",
 }
+
+
+def _refused(error: OSError) -> str:
+    """Return what the system refuses, where, and the way out."""
+    # One that a library made has a text alone.
+    found = str(error) if error.errno is None else f"found {found_of(error)}"
+    told = _REFUSED.get(type(error)) or (
+        f"{found}; expected a path that can be used. Check it, its permissions and the free space."
+    )
+    return f"{error.filename}: {told}" if error.filename else told
 
 
 class _Verbs(TyperGroup):
@@ -46,10 +57,10 @@ class _Verbs(TyperGroup):
             # A path, a permission, a full disk: nothing of ours, and the text says what.
             if isinstance(error, BrokenPipeError):
                 raise
-            typer.echo(f"error: {error}; {_EXPECTED.get(type(error), _USABLE)}", err=True)
+            typer.echo(f"error: {_refused(error)}", err=True)
             raise typer.Exit(1) from error
         except KeyboardInterrupt as error:
-            typer.echo("interrupted: the same command goes on where it was", err=True)
+            typer.echo("interrupted: the same command goes on from what is finished", err=True)
             raise typer.Exit(130) from error
 
 
@@ -91,18 +102,18 @@ def root(
     """Take the flags that come before a verb."""
 
 
-app.command("ingest")(ingest.command)
-app.command("layouts")(layouts.command)
-app.command("train")(train.command)
-app.command("generate")(generate.command)
-app.command("mix")(mix.command)
-app.command("status")(status.command)
-app.command("verify")(verify.command)
-app.command("evaluate")(evaluate.command)
+app.command("ingest", cls=Verb)(ingest.command)
+app.command("layouts", cls=Verb)(layouts.command)
+app.command("train", cls=Verb)(train.command)
+app.command("generate", cls=Verb)(generate.command)
+app.command("mix", cls=Verb)(mix.command)
+app.command("status", cls=Verb)(status.command)
+app.command("verify", cls=Verb)(verify.command)
+app.command("evaluate", cls=Verb)(evaluate.command)
 app.add_typer(downstream.app, name="downstream")
-app.command("report")(report.command)
-app.command("view")(view.command)
-app.command("export")(export.command)
-app.command("demo")(demo.command)
-app.command("doctor")(doctor.command)
-app.command("import-weights")(import_weights.command)
+app.command("report", cls=Verb)(report.command)
+app.command("view", cls=Verb)(view.command)
+app.command("export", cls=Verb)(export.command)
+app.command("demo", cls=Verb)(demo.command)
+app.command("doctor", cls=Verb)(doctor.command)
+app.command("import-weights", cls=Verb)(import_weights.command)

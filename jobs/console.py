@@ -1,9 +1,13 @@
-"""What people see while a job runs: a bar on a terminal, plain lines elsewhere, all on stderr."""
+"""What people see while a job runs: a bar on a terminal, plain lines elsewhere, all on stderr.
+
+A command ends in one line: what came out, and what to run next.
+"""
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from shlex import quote
 from typing import Protocol
 
 _SECONDS_BETWEEN_LINES = 10.0
@@ -26,6 +30,40 @@ def say(text: str) -> None:
 def give(result: str) -> None:
     """Print a result for programs, to stdout."""
     print(result, flush=True)  # noqa: T201
+
+
+def conclude(came_out: str, then: str) -> None:
+    """Say the last line of a command, to stderr.
+
+    Args:
+        came_out: What it made or found.
+        then: What to run next, as `command_line` returns it, or to do.
+    """
+    say(ending(came_out, then))
+
+
+def ending(came_out: str, then: str) -> str:
+    """Return the line that `conclude` says."""
+    return f"{came_out}. Next: {then}"
+
+
+def command_line(words: str, *arguments: object, flags: Mapping[str, object] | None = None) -> str:
+    """Return a command as a shell takes it when pasted.
+
+    Args:
+        words: The program and its verb, as `factory mix`.
+        *arguments: Without a flag; None is left out.
+        flags: Value of each flag, or a list of several. One that is True stands alone; None, False
+            and an empty text are left out.
+    """
+    parts = [words, *(quote(str(one)) for one in arguments if one is not None)]
+    for flag, given in (flags or {}).items():
+        for value in given if isinstance(given, list | tuple) else [given]:
+            if value is True:
+                parts.append(flag)
+            elif value is not None and value is not False and value != "":
+                parts.append(f"{flag} {quote(str(value))}")
+    return " ".join(parts)
 
 
 @contextmanager

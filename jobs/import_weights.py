@@ -2,6 +2,7 @@
 
 from enum import StrEnum
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -53,19 +54,19 @@ def command(
     Example:
         factory import-weights model-250.pt --out published
     """
-    from jobs.console import give, say
+    from jobs.console import conclude, give
     from jobs.workspace import path_of
     from models.published import read_published
 
     target = path_of("checkpoint", out)
     published = read_published(file, use=use.value, timesteps=timesteps)
     replaced = write(published, file, target, use)
-    say(
+    conclude(
         f"{_described(published, use)}"
-        f"{'; replaced what was imported from this file before' if replaced else ''}. Next: "
+        f"{'; replaced what was imported from this file before' if replaced else ''}",
         f"factory ingest SCANS --recipe published{_grid_flag(published)} --out CASES, then factory "
-        f"generate --cases CASES "
-        f"--model {options.model_value(out)} --recipe published --ratio 0.25 --out LAKE"
+        f"generate --cases CASES --model {quote(options.model_value(out))} --recipe published "
+        "--ratio 0.25 --out LAKE",
     )
     give(str(target.resolve()))
 

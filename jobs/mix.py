@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from factory.counted import counted
 from jobs import options
 
 if TYPE_CHECKING:
@@ -73,7 +74,8 @@ def command(
         factory mix lake --ratio 0.1 --out mix-10.parquet
         factory mix lake --ratio 0.1 --without-copies evaluation/memorisation.parquet --out mix-10.parquet
     """
-    from jobs.console import give, say
+    from jobs.after_mix import after_mix
+    from jobs.console import conclude, give, say
     from jobs.workspace import place_of
     from manifests.mix import count_by_diameter
     from manifests.read import mix_of, read_manifest
@@ -89,18 +91,19 @@ def command(
     )
     mixed = read_manifest(target)
     counts = mix_of(mixed)
-    say(
-        f"{counts.num_real} real + {counts.num_synthetic} synthetic training volumes "
-        f"({counts.synthetic_fraction or 0:.2%} synthetic)"
-    )
     if not counts.num_synthetic and (ratio or extra):
         say(
-            f"warning: this share of {counts.num_real} real volumes rounds to no synthetic one; --count 1 "
-            "takes one"
+            f"warning: this share of {counted(counts.num_real, 'real volume')} rounds to no synthetic one; "
+            "--count 1 takes one"
         )
     if by_diameter:
         bins = count_by_diameter(mixed)
         say(f"largest nodule: {', '.join(f'{name}: {number}' for name, number in bins.items())}")
+    conclude(
+        f"{counts.num_real} real + {counted(counts.num_synthetic, 'synthetic training volume')} "
+        f"({counts.synthetic_fraction or 0:.2%} synthetic)",
+        after_mix(out, mixed),
+    )
     give(target)
 
 
@@ -181,7 +184,7 @@ def _told_of_copies(
     drawn = set(chosen["work_id"].to_pylist()) - {None}
     not_judged = len(drawn - judged.known)
     where = ", ".join(judged.digests)
-    say(f"left out: {barred[COPIES]} volumes {COPIES}, by {where}")
+    say(f"left out: {counted(barred[COPIES], 'volume')} {COPIES}, by {where}")
     if not_judged:
         say(
             f"warning: {not_judged} of the {len(drawn)} synthetic volumes of this mix have no verdict there: "

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from jobs import complete
 from models.weights import NAMES
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ Recipe = Annotated[
         metavar="NAME|FILE",
         help="How: demo, shipped, paper, fast, published, tiny, med-ddpm, copy-paste, noise, "
         "ablation-no-aas, -no-lung-layout, -no-both, or a TOML file. [demo]",
+        autocompletion=complete.recipes,
     ),
 ]
 RayAddress = Annotated[
@@ -61,6 +63,32 @@ def amount(ratio: float | None, extra: float | None, count: int | None) -> "Amou
     from jobs.amount import Amount
 
     return Amount(ratio=ratio, extra=extra, count=count)
+
+
+def same_command(context: typer.Context, *, without: str = "") -> str:
+    """Return the command that was typed, as a shell takes it.
+
+    Args:
+        context: Of the command.
+        without: Name of a parameter that is to be left out, as `dry_run`.
+    """
+    from jobs.console import command_line
+
+    arguments, flags = list[object](), dict[str, object]()
+    for parameter in context.command.params:
+        name = str(parameter.name)
+        source = context.get_parameter_source(name)
+        if name == without or source is None or source.name != "COMMANDLINE":
+            continue
+        value = context.params[name]
+        if parameter.param_type_name == "argument":
+            arguments += value if isinstance(value, list | tuple) else [value]
+        else:
+            is_off = value is False and bool(parameter.secondary_opts)
+            opts = parameter.secondary_opts if is_off else parameter.opts
+            flags[opts[-1]] = True if is_off else value
+    words = ["factory", *context.command_path.split()[1:]]
+    return command_line(" ".join(words), *arguments, flags=flags)
 
 
 def recipe_name(given: str | None) -> str:

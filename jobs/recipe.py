@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from factory.errors import RecipeError
+from factory.refused import found_of
 
 DEFAULT_RECIPE = "demo"
 """That of the model that ships: what it draws from needs no training, and a laptop is enough."""
@@ -128,16 +129,19 @@ def read_table(config: type[ConfigT], values: Any, where: str) -> ConfigT:
     try:
         return config(**filled)
     except ValueError as error:
-        raise RecipeError(f"{where}: {error}") from error
+        told = str(error)
+        way_out = "" if told.endswith(".") else ". Correct the value."
+        raise RecipeError(f"{where}: {told}{way_out}") from error
 
 
 def _read_file(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
+        found = found_of(error) if isinstance(error, OSError) else "no UTF-8"
         raise RecipeError(
-            f"recipe {path}: no recipe has this name and the file cannot be read ({error}); expected "
-            f"one of {', '.join(recipe_names())}, or a TOML file."
+            f"recipe {path}: found neither a recipe of this name nor a file that can be read ({found}); expected "
+            f"one of {', '.join(recipe_names())}, or a TOML file. Correct the name, or mend the file."
         ) from error
 
 

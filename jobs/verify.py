@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from factory.counted import counted
 from jobs import options
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ class Problem:
     text: str
     broken_item: str = ""
     """The work id, where the item's own volume is gone, torn or another."""
+    is_of_a_scan: bool = False
+    """Whether the volume of a real case is: `generate` does not make it again."""
 
 
 def command(
@@ -62,13 +65,36 @@ def command(
     if drop_broken:
         for work_id in broken:
             found.drop(work_id)
-        say(f"{len(broken)} volumes dropped. Next: the same factory generate again draws them")
-    elif wrong:
-        way_out = "--drop-broken, then the" if broken else "The"
-        say(f"{len(wrong)} problems. {way_out} same factory generate again makes what is missing")
+    by_ingest = any(problem.is_of_a_scan for problem in wrong)
+    _conclude(found, len(wrong), len(broken), is_dropped=drop_broken, by_ingest=by_ingest)
     if wrong:
         raise typer.Exit(1)
     give(f"ok {found.url}")
+
+
+def _conclude(
+    lake: "Lake", num_wrong: int, num_broken: int, *, is_dropped: bool, by_ingest: bool
+) -> None:
+    """Say how many problems there are, and what mends them; of a whole lake, what it is good for."""
+    from jobs.console import command_line, conclude
+    from jobs.generate.again import generate_line
+    from jobs.workspace import from_here
+
+    place, told = from_here(lake.url), counted(num_wrong, "problem")
+    if is_dropped:
+        told += f", {counted(num_broken, 'volume')} dropped"
+    if not num_wrong:
+        conclude("no problem: every volume is as planned", command_line("factory report", place))
+    elif num_broken and not is_dropped:
+        told += f" with {counted(num_broken, 'volume')} to draw again"
+        conclude(told, command_line("factory verify", place, flags={"--drop-broken": True}))
+    elif by_ingest:
+        conclude(
+            told,
+            f"the same factory ingest again, which mends its cases; then {generate_line(lake)}",
+        )
+    else:
+        conclude(told, generate_line(lake))
 
 
 def _redrawn_problems(lake: "Lake", count: int) -> Iterator[str]:
@@ -76,15 +102,17 @@ def _redrawn_problems(lake: "Lake", count: int) -> Iterator[str]:
     if not count:
         return
     from factory.errors import FactoryError
-    from jobs.console import say
+    from jobs.console import progress, say
     from jobs.generate.regenerate import regenerate
     from models.errors import CheckpointError
 
     try:
-        for redrawn in regenerate(lake, count):
-            say(f"drawn again: {redrawn}")
-            if redrawn.problem:
-                yield redrawn.problem
+        with progress("draw again", count) as tracker:
+            for done, redrawn in enumerate(regenerate(lake, count), start=1):
+                say(f"drawn again: {redrawn}")
+                tracker.update(done)
+                if redrawn.problem:
+                    yield redrawn.problem
     except (FactoryError, CheckpointError) as error:
         # What was found before is still to be told, and to be mended.
         yield f"nothing could be drawn again: {error}"
@@ -186,8 +214,11 @@ def _volume_problem(
             reference_problem = problem
     if not problem:
         return None
-    is_own = row["kind"] == "synthetic" and not reference_problem.startswith(_OF_THE_REFERENCE)
-    return Problem(f"{name}: {problem}", row["work_id"] if is_own else "")
+    text = f"{name}: {problem}"
+    if row["kind"] == "real":
+        return Problem(text, is_of_a_scan=True)
+    is_own = not reference_problem.startswith(_OF_THE_REFERENCE)
+    return Problem(text, row["work_id"] if is_own else "")
 
 
 def _readable(manifest: str, row: dict[str, Any]) -> tuple["Volume | None", str]:
@@ -241,4 +272,6 @@ def _reference_problem(
     outside = np.isin(volume.layout, kept)
     changed = int((volume.ct[outside] != reference.ct[outside]).sum())
     what = "nodules" if LUNG in kept else "layout"
-    return f"{changed} voxels outside the {what} differ from the reference" if changed else ""
+    verb = "differs" if changed == 1 else "differ"
+    told = f"{counted(changed, 'voxel')} outside the {what} {verb} from the reference"
+    return told if changed else ""

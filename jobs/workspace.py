@@ -7,6 +7,7 @@ run = "runs/first"
 lake = "s3://bucket/lake"
 """
 
+import os
 import re
 import tomllib
 from dataclasses import dataclass, field
@@ -66,6 +67,14 @@ def path_of(name: str, given: str | Path | None) -> Path:
             "or copy it."
         )
     return Path(path)
+
+
+def from_here(place: str) -> str:
+    """Return a place as it is named in the working directory: what lies in it by its relative path."""
+    if "://" in place or not place:
+        return place
+    relative = os.path.relpath(place)
+    return place if relative.startswith(os.pardir) else relative
 
 
 def is_named(name: str) -> bool:

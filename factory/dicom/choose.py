@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from factory.counted import counted
 from factory.dicom.series import CtSeries, LeftOut
 from factory.errors import UsageError
 
@@ -111,7 +112,7 @@ def _choice(chosen: Sequence[CtSeries], rest: Sequence[CtSeries], reason: str) -
 
 def _left(series: CtSeries, reason: str) -> LeftOut:
     return LeftOut(
-        reason=f"{reason} ({series.num_slices} slices of {series.gap_mm:.2f} mm)",
+        reason=f"{reason} ({counted(series.num_slices, 'slice')} of {series.gap_mm:.2f} mm)",
         paths=series.paths,
         study_uid=series.study_uid,
         series_uid=series.series_uid,

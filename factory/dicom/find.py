@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from factory.counted import counted
 from factory.dicom.elements import DicomError, has_mark, may_be_unmarked, read_start
 from factory.dicom.headers import Header, read_header
 from factory.dicom.series import CtSeries, LeftOut, SeriesFindings
@@ -45,7 +46,7 @@ def series_of(paths: Iterable[Path]) -> CtSeries:
     if len(found.series) != 1 or found.left_out:
         reasons = "; ".join(sorted({left.reason for left in found.left_out})) or "no DICOM"
         raise FactoryError(
-            f"found {len(found.series)} CT series in {len(headers)} files ({reasons}); expected one, "
+            f"found {len(found.series)} CT series in {counted(len(headers), 'file')} ({reasons}); expected one, "
             "and nothing beside it. Run ingest again: the files have changed since they were found."
         )
     return found.series[0]

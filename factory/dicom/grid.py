@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from factory.counted import counted
 from factory.dicom.elements import DicomError
 from factory.dicom.headers import Header
 from factory.dicom.order import Plane, distances_mm
@@ -107,12 +108,12 @@ def _check_missing(
     more = f" and {len(holes) - _NAMED_AT_MOST} more" if len(holes) > _NAMED_AT_MOST else ""
     if steps.max() > 2 or num_missing > _FILLED_SHARE * (int(numbers[-1]) + 1):
         raise DicomError(
-            f"{num_missing} of {numbers[-1] + 1} slices are missing, in gaps of up to "
+            f"found {num_missing} of {counted(int(numbers[-1]) + 1, 'slice')} missing, in gaps of up to "
             f"{steps.max() * gap_mm:.2f} mm (at z {where}{more}) where slices lie "
             f"{gap_mm:.2f} mm apart; expected single ones, at most {_FILLED_SHARE:.0%}. Export the series "
             "again, whole"
         )
-    return (f"{num_missing} single missing slices are interpolated (at z {where}{more})",)
+    return (f"interpolated: {counted(num_missing, 'single missing slice')} (at z {where}{more})",)
 
 
 def _sideways(

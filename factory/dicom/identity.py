@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from factory.errors import StoreError, UsageError
+from factory.refused import found_of
 
 KEY_VARIABLE = "FACTORY_PATIENT_KEY"
 """Environment variable with the key: hex digits, or text."""
@@ -110,8 +111,8 @@ def patient_key(file: Path, environment: Mapping[str, str] = os.environ) -> Pati
         return existing_key(file) or _made(file)
     except OSError as error:
         raise StoreError(
-            f"patient key {file}: found {error.strerror or type(error).__name__}; expected a file that can "
-            f"be made and read. Check its folder, or set {KEY_VARIABLE}."
+            f"patient key {file}: found {found_of(error)}; expected a file that can be made "
+            f"and read. Check its folder, or set {KEY_VARIABLE}."
         ) from error
 
 

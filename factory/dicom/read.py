@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from factory.axes import affine_from_dicom
+from factory.counted import counted
 from factory.dicom.decode import Decoder
 from factory.dicom.elements import DicomError
 from factory.dicom.grid import SliceGrid, slice_grid
@@ -119,7 +120,11 @@ def _fill(
     for number in grid.missing:
         between = (ct_hu[number - 1].astype(np.int32) + ct_hu[number + 1]) / 2
         ct_hu[number] = np.rint(between)
-    twice = (f"{num_twice} slices that were there twice are taken once",) if num_twice else ()
+    twice = (
+        (f"taken once: {counted(num_twice, 'slice')} that the series has twice",)
+        if num_twice
+        else ()
+    )
     return (*twice, *sorted(notes))
 
 

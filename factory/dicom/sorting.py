@@ -8,6 +8,7 @@ headers -> slices of CT, by study and series -> one consistent stack a series
 from collections import defaultdict
 from collections.abc import Sequence
 
+from factory.counted import counted
 from factory.dicom.headers import Header
 from factory.dicom.judge import is_directory, why_broken, why_not_ct
 from factory.dicom.order import in_order, places
@@ -97,9 +98,9 @@ def _series(group: list[Header], left_out: list[LeftOut]) -> CtSeries | None:
     kept, rest = in_order(alike[0]), [header for other in alike[1:] for header in other]
     notes: tuple[str, ...] = ()
     if rest:
-        reason = f"of another shape, spacing or direction than the other {len(kept)} slices of its series"
+        reason = f"of another shape, spacing or direction than the other {counted(len(kept), 'slice')} of its series"
         left_out.append(_left(reason, False, rest))
-        notes = (f"{len(rest)} slices of another shape, spacing or direction are left out",)
+        notes = (f"left out: {counted(len(rest), 'slice')} of another shape, spacing or direction",)
     if (num := len(places(kept))) < _SLICES_AT_LEAST:
         reason = (
             f"slices lie at {num} places; expected at least {_SLICES_AT_LEAST}: a scout, or one place "

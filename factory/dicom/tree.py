@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from factory.errors import FactoryError
+from factory.refused import found_of
 
 _KINDS = {
     stat.S_IFIFO: "a pipe",
@@ -85,7 +86,7 @@ def _paths(source: Path, unread: list[Unread]) -> Iterator[Path]:
     def note(error: OSError) -> None:
         if Path(error.filename) == source:
             raise FactoryError(
-                f"source {source}: found {error.strerror}; expected a folder that can be read. Check "
+                f"source {source}: found {found_of(error)}; expected a folder that can be read. Check "
                 "the path and its permissions."
             ) from error
         unread.append(Unread(path=Path(error.filename), reason=cannot_open(error)))

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from factory import geometry
 from factory.axes import ras_from_zyx
+from factory.counted import counted
 from factory.errors import CaseError
 from factory.ingest.lungs import segment_lungs
 from factory.ingest.masks.annotation import Annotation
@@ -204,13 +205,13 @@ def _from_annotations(
 
 
 def _from_points(source: SourceCase, scan: Scan) -> _Layer:
-    num = len(source.points)
-    drawn = "1 nodule" if num == 1 else f"{num} nodules"
     return _Layer(
         nodule=draw_points(
             scan.case_id, source.points, scan.ct.shape, scan.affine, embedded_bank()
         ),
-        notes=(f"{drawn} drawn from points, with shapes of a bank",),
+        notes=(
+            f"{counted(len(source.points), 'nodule')} drawn from points, with shapes of a bank",
+        ),
     )
 
 

@@ -11,6 +11,7 @@ from nibabel.spatialimages import SpatialImage
 from numpy.typing import NDArray
 
 from factory.axes import zyx_from_ijk
+from factory.counted import counted
 from factory.errors import CaseError
 from factory.geometry import VOXEL_MM
 from factory.ingest.declared import MAX_OFFSET, check_offset, check_regular, check_size
@@ -36,7 +37,7 @@ def read_ct(case_id: str, path: str) -> tuple[NDArray[np.int16], NDArray[np.floa
     if missing:
         raise CaseError(
             case_id,
-            f"{path} has {missing} voxels that are NaN or infinite; expected HU in every voxel. "
+            f"{path} has {counted(missing, 'voxel')} with NaN or infinity; expected HU in every voxel. "
             "Fill them (air is -1000 HU), or leave the case out.",
         )
     low, high = float(values.min()), float(values.max())

@@ -20,6 +20,7 @@ from factory.axes import Triple, ras_from_lps, spacing_zyx, zyx_from_ras
 from factory.errors import CaseError, FactoryError
 from factory.nodules.bank import NoduleBank, largest_piece
 from factory.nodules.turn import draw_rotation, half_width, overlap, turned_mean
+from factory.refused import found_of
 
 if TYPE_CHECKING:
     from factory.ingest.sources.case import SourceCase
@@ -83,7 +84,7 @@ def _text(path: Path) -> str:
         return path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise FactoryError(
-            f"points {path}: found {error.strerror}; expected a CSV of nodules. Check the path."
+            f"points {path}: found {found_of(error)}; expected a CSV of nodules. Check the path."
         ) from error
     except UnicodeDecodeError as error:
         raise FactoryError(

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from factory import geometry
 from factory.axes import spacing_zyx
 from factory.case import Case
+from factory.counted import counted
 from factory.errors import CaseError, RecipeError
 from factory.ingest.drawn import THRESHOLD, draw_layout
 from factory.ingest.readings import count_nodules, nodule_rows
@@ -147,4 +148,8 @@ def _cut_off(layout: NDArray[np.uint8], scan: Scan) -> list[str]:
 
 def _lost(before: int, after: int) -> list[str]:
     """Note nodules that the model grid is too coarse for, or where two became one."""
-    return [f"{before} nodules in the scan, {after} on the model grid"] if after != before else []
+    return (
+        [f"{counted(before, 'nodule')} in the scan, {after} on the model grid"]
+        if after != before
+        else []
+    )

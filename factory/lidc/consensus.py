@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from factory.axes import Triple, ras_from_zyx, spacing_zyx
+from factory.counted import counted
 from factory.dicom.stack import Stack
 from factory.errors import RecipeError
 from factory.geometry import voxel_volume_mm3
@@ -99,10 +100,12 @@ def consensus(reads: LidcReads, stack: Stack, config: ConsensusConfig) -> Consen
     agreed = [_Agreed.of(match, config, len(reads.readers)) for match in kept]
     labels, nodules = _labelled(agreed, stack)
     left_out = {
-        f"nodules that fewer than {config.min_readers} readers outlined": len(matches) - len(kept),
-        "nodules without a voxel that enough readers agree on": len(kept) - len(nodules),
+        f"outlined by fewer than {config.min_readers} readers": len(matches) - len(kept),
+        "without a voxel that enough readers agree on": len(kept) - len(nodules),
     }
-    notes += [f"{count} {what}: left out" for what, count in left_out.items() if count]
+    notes += [
+        f"{counted(count, 'nodule')} {what}: left out" for what, count in left_out.items() if count
+    ]
     return Consensus(
         labels=labels,
         nodules=nodules,

@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from factory.counted import counted
 from factory.dicom.stack import Stack
 from factory.errors import CaseError
 from factory.lidc.outline import enclosed, on_outline
@@ -20,10 +21,10 @@ _STEPS_AT_MOST = 100_000
 """Of one outline. Readers draw from pixel to neighbour; one that jumps about is no outline."""
 
 _ADVICE = "Check that the XML is of this CT, or leave it out."
-_ABSENT = "contours lie on slices that the CT lacks: left out"
-_BY_HEIGHT = "contours placed by their height: no slice has their UID"
-_NOWHERE = "outlined nodules lie wholly on slices that the CT lacks: left out"
-_EMPTY = "outlined nodules enclose no voxel: left out"
+_ABSENT = "contour", "on slices that the CT lacks: left out"
+_BY_HEIGHT = "contour", "placed by height: no slice has the UID"
+_NOWHERE = "outlined nodule", "wholly on slices that the CT lacks: left out"
+_EMPTY = "outlined nodule", "without a voxel inside: left out"
 
 Corner = tuple[int, int, int]
 Placed = Sequence[tuple[int, Contour]]
@@ -80,7 +81,9 @@ def draw_reads(reads: LidcReads, stack: Stack) -> tuple[list[DrawnRead], list[st
         for place, reader in enumerate(reads.readers)
         for rank, nodule in enumerate(reader.nodules, start=1)
     ]
-    notes = [f"{count} {what}" for what, count in sorted(canvas.told.items())]
+    notes = [
+        f"{counted(count, noun)} {what}" for (noun, what), count in sorted(canvas.told.items())
+    ]
     return [read for read in drawn if read is not None], notes
 
 
@@ -92,7 +95,7 @@ class _Canvas:
         self.slices = slices
         self.shape = shape
         self.room = _VOXELS_AT_MOST
-        self.told: Counter[str] = Counter()
+        self.told: Counter[tuple[str, str]] = Counter()
 
     def draw(self, reader: int, rank: int, nodule: ReadNodule) -> DrawnRead | None:
         where = f"LIDC reader {reader + 1}, outlined nodule {rank}"

@@ -15,6 +15,8 @@ from xml.sax.handler import ContentHandler
 from defusedxml.common import DefusedXmlException
 from defusedxml.expatreader import DefusedExpatParser
 
+from factory.refused import found_of
+
 _BYTES_AT_MOST = 16 << 20
 _HEAD_BYTES = 64 << 10
 _ELEMENTS_AT_MOST = 500_000
@@ -133,7 +135,7 @@ def _bytes_of(path: Path, at_most: int) -> bytes:
         with path.open("rb") as file:
             return file.read(at_most + 1)
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or type(error).__name__
+        reason = found_of(error) if isinstance(error, OSError) else type(error).__name__
         raise MessageError(f"cannot be read ({reason}); expected XML") from error
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from factory.axes import ijk_from_zyx, spacing_zyx
+from factory.counted import counted
 from factory.errors import CaseError
 from factory.geometry import describe_spacing
 from factory.ingest.nifti import read_labels
@@ -110,7 +111,7 @@ def _check_lungs(
     if added:
         raise CaseError(
             case_id,
-            f"{path} has {added} voxels of lung (label {LUNG}) where the case has none; expected the "
+            f"{path} has {counted(added, 'voxel')} of lung (label {LUNG}) where the case has none; expected the "
             "case's lungs, for only nodules are edited here. Remove them, or correct the lung mask of "
             "the scan and ingest it again.",
         )

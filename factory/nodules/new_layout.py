@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from factory.axes import Triple, ras_from_zyx
+from factory.counted import counted
 from factory.layouts import NODULE
 from factory.nodules.attach import FINDERS, Room, Site
 from factory.nodules.bank import NoduleBank
@@ -283,7 +284,7 @@ def _no_room(
     ]
     more = f" and {len(texts) - _SHOWN} more" if len(texts) > _SHOWN else ""
     return (
-        f"{len(placed)} new nodules found room in {lungs.lung_ml:.0f} ml of lung, expected at least "
+        f"{counted(len(placed), 'new nodule')} found room in {lungs.lung_ml:.0f} ml of lung, expected at least "
         f"{config.min_nodules}; none was found for {', '.join(texts[:_SHOWN])}{more}, down to {smallest_mm:.1f} mm. Lower "
         "min_nodules or the diameters, change the shares, or check the lung mask"
     )

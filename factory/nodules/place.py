@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from factory.axes import Triple
+from factory.counted import counted
 from factory.digests import digest_json
 from factory.layouts import LUNG, NODULE
 from factory.nodules.bank import NoduleBank, box_of
@@ -285,7 +286,7 @@ def _window(corner: Index, voxels: NDArray[np.bool_]) -> tuple[slice, ...]:
 
 def _no_room(room: _Room, smallest: TurnedShape, config: PlacementConfig, num_placed: int) -> str:
     return (
-        f"{num_placed} nodules found room in a lung of {room.lung_ml:.1f} ml, expected at least "
+        f"{counted(num_placed, 'nodule')} found room in a lung of {room.lung_ml:.1f} ml, expected at least "
         f"{config.min_nodules}; the smallest of {config.max_tries} tries was {smallest.name} of "
         f"{smallest.diameter_mm:.1f} mm. Lower min_nodules, margin_mm or min_diameter_mm, use a "
         "bank with smaller nodules, or check the lung mask"

@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 
 from factory.quality.limits import QualityLimits
 
+_DIGITS, _MOST_DECIMALS = 3, 12
+"""Of a figure that people read; and how many more it may take to tell one from its limit."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Quality:
@@ -131,17 +134,45 @@ class Quality:
 def _within(name: str, figure: float, span: tuple[float, float], unit: str = "") -> Iterator[str]:
     low, high = span
     if figure < low or figure > high:
-        yield f"{name} is {figure:.6g}{unit}, expected {low:g} to {high:g}{unit}"
+        shown, _ = _beside(figure, low if figure < low else high)
+        yield f"{name} is {shown}{unit}, expected {low:g} to {high:g}{unit}"
 
 
 def _above(name: str, figure: float, lowest: float, unit: str = "") -> Iterator[str]:
     if figure < lowest:
-        yield f"{name} is {figure:.6g}{unit}, expected at least {lowest:g}{unit}"
+        shown, limit = _beside(figure, lowest)
+        yield f"{name} is {shown}{unit}, expected at least {limit}{unit}"
 
 
 def _below(name: str, figure: float, highest: float, unit: str = "") -> Iterator[str]:
     if figure > highest:
-        yield f"{name} is {figure:.6g}{unit}, expected at most {highest:g}{unit}"
+        shown, limit = _beside(figure, highest)
+        yield f"{name} is {shown}{unit}, expected at most {limit}{unit}"
+
+
+def _beside(figure: float, limit: float) -> tuple[str, str]:
+    """Return a figure and its limit in three significant digits, or as many as tell them apart."""
+    at_least = [_decimals(one) for one in (figure, limit)]
+    for more in range(_MOST_DECIMALS):
+        shown, bound = (
+            _plain(one, max(few, at_least[0]) + more)
+            for one, few in zip((figure, limit), at_least, strict=True)
+        )
+        if shown != bound:
+            return shown, bound
+    return f"{figure}", f"{limit}"
+
+
+def _decimals(figure: float) -> int:
+    """Return how many decimals three significant digits take."""
+    if not figure or not math.isfinite(figure):
+        return 0
+    return max(0, _DIGITS - 1 - math.floor(math.log10(abs(figure))))
+
+
+def _plain(figure: float, decimals: int) -> str:
+    text = f"{figure:.{decimals}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def _ratio(one: float, other: float) -> float:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from jobs import options
+from jobs import complete, options
 
 
 def command(
@@ -13,7 +13,12 @@ def command(
         "demo"
     ),
     recipe: Annotated[
-        str, typer.Option(metavar="NAME|FILE", help="A recipe with small settings.")
+        str,
+        typer.Option(
+            metavar="NAME|FILE",
+            help="A recipe with small settings.",
+            autocompletion=complete.recipes,
+        ),
     ] = "demo",
     ray_address: options.RayAddress = None,
 ) -> None:

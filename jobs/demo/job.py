@@ -10,12 +10,14 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import nibabel as nib
 import numpy as np
 
 from factory.axes import ijk_from_zyx
+from factory.counted import counted
 from factory.errors import StoreError, UsageError
 from factory.ingest.prepare import IngestConfig
 from factory.lake import MANIFEST, Lake
@@ -25,7 +27,7 @@ from factory.pictures import ComparisonRow, comparison_figure
 from jobs import mix, verify
 from jobs.amount import Amount
 from jobs.cluster import connect
-from jobs.console import progress, say
+from jobs.console import conclude, progress, say
 from jobs.generate.config import GenerateConfig
 from jobs.generate.job import generate
 from jobs.ingest.job import ingest
@@ -109,7 +111,10 @@ def demo(out: Path, recipe_name: str, *, ray_address: str | None = None) -> Iter
     picture = out / "comparison.png"
     comparison_figure(_comparisons(lake / MANIFEST), picture)
     yield f"picture {picture}"
-    say(f"Next: cd {out} && {_factory()} mix --ratio 0.1 --out mix-10.parquet")
+    conclude(
+        f"{counted(config.num_patients, 'phantom')}, with every step from scans to a mix",
+        f"cd {quote(str(out))} && {quote(_factory())} mix --ratio 0.1 --out mix-10.parquet",
+    )
 
 
 def _factory() -> str:
@@ -161,7 +166,7 @@ def _train(cases: Path, run: Path, recipe: Recipe, config: DemoConfig) -> None:
         "train", TrainConfig, steps=config.train_steps or None, graft=GraftConfig()
     )
     result = train(cases, run, settings, recipe=recipe.name)
-    say(f"trained {result.step} steps, last loss {result.loss:.4f}")
+    say(f"trained {counted(result.step, 'step')}, last loss {result.loss:.4f}")
     if config.model:
         say(f"{run} is kept, not drawn with: taking the model that ships, {config.model}")
 

@@ -40,6 +40,11 @@ class Named:
     seconds: float = 60.0
     """Longest that it may take."""
 
+    when_silent: str = (
+        "Check that what it needs is reached from here, and is not busy; then ask again."
+    )
+    """What to do where it took longer."""
+
 
 def run_here(named: Named, asked: Asked) -> Iterator[Finding]:
     """Run a check in this process; what it raises is told, and goes no further."""
@@ -79,7 +84,7 @@ def run_alone(named: Named, asked: Asked) -> Iterator[Finding]:
             named.title,
             f"no answer within {named.seconds:g} s",
             "one",
-            "Check that what it needs is reached from here, and is not busy; then ask again.",
+            named.when_silent,
         )
     elif status == _ENDS_OF_PROGRAMS:
         yield _failed(named.title, last)

@@ -22,7 +22,7 @@ def check(asked: Asked) -> Iterator[Finding]:
     if not on_cuda(asked):
         yield ok(
             "attention",
-            f"torch's own, on the CPU; xformers {_xformers()} is for CUDA, and not asked",
+            f"torch's own, on the CPU; xformers ({_xformers() or 'not installed'}) is for CUDA alone",
         )
     elif attention_backend() == "xformers":
         yield ok("attention", f"xformers {_xformers()} on CUDA; torch's own where it is compiled")
@@ -70,7 +70,7 @@ def _why_not() -> str:
 
 
 def _xformers() -> str:
-    return version("xformers") if _is_installed("xformers") else "(not installed)"
+    return version("xformers") if _is_installed("xformers") else ""
 
 
 def _is_installed(package: str) -> bool:

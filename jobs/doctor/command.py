@@ -30,8 +30,8 @@ def command(
     """Tell whether this machine is fit, and what to do where it is not.
 
     Looks at Python and packages, CPUs, memory and limits, torch, GPUs and
-    attention, Ray, and the places for cases and volumes; then draws for five
-    seconds, and estimates volumes an hour. A bucket's credentials come from the
+    attention, Ray, and the places for cases and volumes; draws for five seconds
+    with as many actors as generate starts, and estimates volumes an hour. A bucket's credentials come from the
     environment, and no secret is printed. Ends with 1 where there is a problem.
 
     \b
@@ -39,7 +39,7 @@ def command(
         factory doctor
         factory doctor --out s3://bucket/lake --device cuda --json
     """
-    from jobs.console import give, say
+    from jobs.console import conclude, give
     from jobs.doctor.asked import Asked
     from jobs.doctor.finding import Verdict
     from jobs.doctor.job import examine
@@ -58,6 +58,6 @@ def command(
         give(report_text(findings))
     else:
         tell(findings)
-    say(summary(findings))
+    conclude(*summary(findings))
     if any(one.verdict is Verdict.problem for one in findings):
         raise typer.Exit(1)

@@ -18,7 +18,13 @@ _ALONE = (
     Named("torch", "jobs.doctor.torch_build:check", 120),
     Named("attention", "jobs.doctor.attention_kernel:check", 120),
     Named("sampler", "jobs.doctor.sampler:check", 300),
-    Named("ray", "jobs.doctor.ray_cluster:check", 90),
+    Named(
+        "ray",
+        "jobs.doctor.ray_cluster:check",
+        90,
+        when_silent="Check --ray-address, RAY_ADDRESS and that `ray status` answers there; or leave --ray-address "
+        "away, and a cluster of this machine is started.",
+    ),
 )
 _OUT = Named("out", "jobs.doctor.places:check_out", 120)
 _CASES = Named("cases", "jobs.doctor.places:check_cases", 120)

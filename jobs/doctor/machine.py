@@ -40,6 +40,13 @@ def usable_cpus() -> float:
     return min(float(allowed or 1), cpu_limit() or float("inf"))
 
 
+def memory_left() -> float:
+    """Return the bytes that are free, of the machine or of its container; infinite where nobody tells."""
+    total, left = _system_memory()
+    limit = memory_limit()
+    return min(float(left) if total else float("inf"), limit[1] if limit else float("inf"))
+
+
 def _cpus() -> Finding:
     usable, there = usable_cpus(), os.cpu_count() or 1
     found = f"{usable:g} of {there} usable"
@@ -57,15 +64,15 @@ def _cpus() -> Finding:
 
 
 def _memory() -> Finding:
-    total, left = _system_memory()
-    found = f"{left / GIB:.1f} GiB free of {total / GIB:.1f} GiB"
+    total, free = _system_memory()
+    found = f"{free / GIB:.1f} GiB free of {total / GIB:.1f} GiB"
     if limit := memory_limit():
         found += (
             f"; the container's limit of {limit[0] / GIB:.1f} GiB leaves {limit[1] / GIB:.1f} GiB"
         )
-        left = min(left, limit[1]) if total else limit[1]
     elif not total:
         return ok("memory", "not told by this system")
+    left = memory_left()
     expected = f"{_ENOUGH_BYTES / GIB:g} GiB free: for Ray, a driver and one sampler actor"
     if left >= _ENOUGH_BYTES:
         return ok("memory", found, expected)

@@ -1,5 +1,6 @@
 """Where cases are read and volumes are written: room, speed, and what a store must be able to do."""
 
+import errno
 import os
 import shutil
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from factory.conditional_put import ignores_conditions
 from factory.errors import FactoryError, StoreError
+from factory.refused import found_of
 from factory.storage import Storage
 from jobs.doctor.asked import Asked
 from jobs.doctor.finding import Finding, ok, problem, refused, warning
@@ -19,10 +21,20 @@ from manifests.errors import ManifestError
 _MIB = 2**20
 _BYTES = 16 * _MIB
 _ENOUGH_BYTES, _FEWEST_BYTES = 10 * GIB, 1 * GIB
-_VOLUME_BYTES = 2.3e6
-"""Of a volume of 128^3 as it is written: HU compress to about half, the layout to next to nothing."""
+_VOXEL_BYTES = 1.1
+"""Of a volume as it is written: HU compress to about half, the layout to next to nothing."""
+_GRIDS = (64, 128)
+"""Of the model that ships, and of the paper's."""
 _SLOW = 10.0
 """MB/s."""
+
+_WAYS_OUT = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "Free some"),
+    errno.EROFS: "Mount it to be written to",
+    **dict.fromkeys((errno.EACCES, errno.EPERM), "Give the right to write there"),
+    **dict.fromkeys((errno.ENOTDIR, errno.EEXIST), "Move that file away"),
+}
+"""By what the operating system refuses with."""
 
 _RECORD = "record.json"
 _TOLD = {"probe": "of factory doctor"}
@@ -46,9 +58,9 @@ def check_out(asked: Asked) -> Iterator[Finding]:
     except OSError as error:
         yield problem(
             check,
-            f"{type(error).__name__}: {error}",
-            "a place that can be written to",
-            "Check it, its permissions and the free space.",
+            f"{found_of(error)} at {place}",
+            "a folder that can be written to",
+            f"{_WAYS_OUT.get(error.errno or 0, 'Check it and its permissions')}, or name another place with --out.",
         )
     finally:
         if storage is not None and _is_left(storage, probe):
@@ -72,7 +84,7 @@ def check_cases(asked: Asked) -> Iterator[Finding]:
     except OSError as error:
         yield problem(
             check,
-            f"{type(error).__name__}: {error}",
+            found_of(error),
             "a case store that can be read",
             "Check it and its permissions.",
         )
@@ -83,15 +95,20 @@ def check_cases(asked: Asked) -> Iterator[Finding]:
 
 def _room(place: str) -> Finding:
     room = shutil.disk_usage(place)
+    small, large = (int(room.free / _VOXEL_BYTES / grid**3) for grid in _GRIDS)
     found = (
-        f"{room.free / GIB:,.1f} GiB free of {room.total / GIB:,.1f} GiB at {place}, for some "
-        f"{int(room.free / _VOLUME_BYTES):,} volumes of 128^3"
+        f"{_size(room.free)} free of {_size(room.total)} at {place}, for some {small:,} volumes of "
+        f"{_GRIDS[0]}^3, or {large:,} of {_GRIDS[1]}^3"
     )
     expected = f"{_ENOUGH_BYTES / GIB:g} GiB free"
     if room.free >= _ENOUGH_BYTES:
         return ok("disk", found, expected)
     tell = warning if room.free >= _FEWEST_BYTES else problem
     return tell("disk", found, expected, "Make room, or name another place with --out.")
+
+
+def _size(num_bytes: int) -> str:
+    return f"{num_bytes / GIB:,.1f} GiB" if num_bytes >= GIB else f"{num_bytes / _MIB:,.1f} MiB"
 
 
 def _probed(storage: Storage, probe: str, check: str) -> Finding:

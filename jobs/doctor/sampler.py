@@ -1,85 +1,72 @@
-"""Five seconds of sampling, and what they say of an hour.
+"""Five seconds of sampling, and what they say of an hour of `factory generate`.
 
-model, recipe --load--> engine --aas_sample, until the time is up--> seconds a step --> volumes an hour
+model, recipe --load--> benchmark --> seconds a step ---+
+phantom --read, check and write as an actor does--------+--> seconds a volume --> volumes an hour
 """
 
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
+from factory.counted import counted
 from factory.errors import FactoryError
+from factory.refused import found_of
 from factory.storage import Storage
 from jobs.doctor.asked import Asked
+from jobs.doctor.beside import seconds_beside
 from jobs.doctor.finding import Finding, ok, problem, refused, warning
-from jobs.doctor.machine import GIB
+from jobs.doctor.machine import GIB, usable_cpus
+from jobs.doctor.pace import Pace, benchmark
 from jobs.doctor.torch_build import on_cuda
 from jobs.generate.config import GenerateConfig
 from jobs.generate.fetch import load_model
-from jobs.generate.surroundings import make_deterministic
 from jobs.options import recipe_name
 from jobs.recipe import load_recipe
 from manifests.read import is_url
-from models.aas import aas_sample
 from models.card import CARD_NAME
 from models.checkpoint import Checkpoint
-from models.engine import SamplingEngine, computes_in_bfloat16
+from models.engine import computes_in_bfloat16
 from models.errors import CheckpointError
 from models.weights import NAMES
 
-SECONDS = 5.0
-"""That a benchmark takes, and the rest of the step that is under way."""
-
 _SECONDS_OF_A_LONG_VOLUME = 3600.0
-_LEFT_OUT = (
-    "left out: loading, reading a case, its quality control, writing, volumes that are drawn again"
-)
+_LEFT_OUT = "left out: starting the actors, and volumes that are drawn again"
 
 
-@dataclass
-class Pace:
-    """When reverse steps ended; the first of them, which warms up, counts only where it is alone."""
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a volume takes of an actor, in seconds."""
 
+    paces: Sequence[Pace]
+    """Of the actors that drew at once."""
+    num_steps: int
+    """Of a volume."""
+    beside: float
+    """Reading, quality control and writing."""
     device: torch.device
-    until: float = 0.0
-    ends: list[float] = field(default_factory=list)
 
-    def start(self) -> None:
-        """Begin to count."""
-        self.ends = [time.perf_counter()]
-        self.until = self.ends[0] + SECONDS
+    @property
+    def steps(self) -> float:
+        """Seconds of a volume's reverse steps."""
+        each = [pace.seconds_a_step for pace in self.paces]
+        return self.num_steps * sum(each) / len(each)
 
-    def step(self, t: int) -> None:
-        """Take note of a step that ended.
-
-        Raises:
-            EnoughError: The time is up.
-        """
+    @property
+    def volume(self) -> float:
+        """Seconds of a volume; a GPU draws one while the CPU has another."""
         if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        self.ends.append(time.perf_counter())
-        if self.ends[-1] >= self.until:
-            raise EnoughError
+            return max(self.steps, self.beside)
+        return self.steps + self.beside
 
     @property
-    def num_steps(self) -> int:
-        """Steps that count."""
-        return max(1, len(self.ends) - 2)
-
-    @property
-    def seconds_a_step(self) -> float:
-        """Mean of those that count."""
-        return (self.ends[-1] - self.ends[-1 - self.num_steps]) / self.num_steps
-
-
-class EnoughError(Exception):
-    """A benchmark has run for as long as it may."""
+    def num_timed(self) -> int:
+        """Steps that it is from."""
+        return sum(pace.num_steps for pace in self.paces)
 
 
 def check(asked: Asked) -> Iterator[Finding]:
-    """Draw with the model for five seconds, as one actor of `factory generate` would."""
+    """Draw with the model for five seconds, as the actors of `factory generate` would."""
     name = recipe_name(None)
     config = load_recipe(name).table("generate", GenerateConfig)
     if not config.traits.needs_model:
@@ -114,9 +101,19 @@ def check(asked: Asked) -> Iterator[Finding]:
 def _timed(
     asked: Asked, recipe: str, config: GenerateConfig, checkpoint: Checkpoint, device: torch.device
 ) -> Finding:
-    num_steps = config.num_steps(checkpoint.schedule.num_steps)
+    num_actors = actors_here(config, device)
     try:
-        pace = benchmark(checkpoint, config, device)
+        paces = benchmark(checkpoint, config, device, num_actors)
+        beside = seconds_beside(checkpoint.card, config)
+    except FactoryError as error:
+        return refused("model", error)
+    except OSError as error:
+        return problem(
+            "sampler, temporary folder",
+            found_of(error),
+            "room for a volume",
+            "Make room there, or name another one with TMPDIR; then ask again.",
+        )
     except torch.OutOfMemoryError as error:
         return problem(
             "sampler",
@@ -124,18 +121,21 @@ def _timed(
             "memory for one volume of its grid",
             "End what else uses the GPU, or take a larger one, or a smaller grid.",
         )
-    a_volume = pace.seconds_a_step * num_steps
+    told = Estimate(paces, config.num_steps(checkpoint.schedule.num_steps), beside, device)
     found = (
-        f"{3600 / a_volume:,.0f} volumes an hour, one actor on {_where(device, config)}: "
-        f"{a_volume:,.1f} s a volume of {checkpoint.card.unet.grid}^3 by {asked.model}, recipe {recipe} "
-        f"({num_steps} steps of {config.sampler}, {config.precision}), from {pace.num_steps} steps; "
-        f"{_LEFT_OUT}{_memory(device)}"
+        f"{_rate(told, config, num_actors)}: {told.volume:,.1f} s a volume of "
+        f"{checkpoint.card.unet.grid}^3 by {asked.model}, recipe {recipe} ({told.num_steps} steps of "
+        f"{config.sampler}, {config.precision}: {told.steps:,.1f} s, from {counted(told.num_timed, 'step')}; reading, "
+        f"checking and writing to a disk of this machine: {told.beside:,.2f} s); {_LEFT_OUT}{_memory(device)}"
     )
     if config.compiled:
         found += "; the recipe compiles the network, and here it ran as it is"
-    if device.type == "cpu":
-        found += "; actors share the memory's bandwidth: N of them draw less than N times as many"
-    if a_volume <= _SECONDS_OF_A_LONG_VOLUME:
+    return _judged(told, found)
+
+
+def _judged(told: Estimate, found: str) -> Finding:
+    """Return the finding that an estimate makes, and a warning of volumes that take too long."""
+    if told.volume <= _SECONDS_OF_A_LONG_VOLUME:
         return ok("sampler", found)
     return warning(
         "sampler",
@@ -145,49 +145,30 @@ def _timed(
     )
 
 
-def benchmark(checkpoint: Checkpoint, config: GenerateConfig, device: torch.device) -> Pace:
-    """Time reverse steps of a model for `SECONDS`, and the step that is then under way.
-
-    Args:
-        checkpoint: Model, on the device.
-        config: How a step is taken, with how many CPU threads.
-        device: Where the network computes.
-    """
-    # As an actor does: the fastest kernels are not those that it takes.
-    make_deterministic()
-    torch.set_num_threads(config.num_threads)
-    engine = SamplingEngine(checkpoint.denoiser, precision=config.precision)  # type: ignore[arg-type]
-    unet = checkpoint.card.unet
-    x_known, layout = _scene(unet.grid, unet.in_channels - 1, device)
-    generator, pace = torch.Generator().manual_seed(0), Pace(device)
-    pace.start()
-    try:
-        while True:
-            aas_sample(
-                engine,
-                checkpoint.schedule,
-                layout=layout,
-                x_known=x_known,
-                draw_noise=lambda shape: torch.randn(shape, generator=generator),
-                variant=config.variant,  # type: ignore[arg-type]
-                sampler=config.sampler,  # type: ignore[arg-type]
-                blend=config.blend_taken,  # type: ignore[arg-type]
-                num_steps=config.num_steps(checkpoint.schedule.num_steps),
-                clip_x0=config.clip_taken,
-                sigma=config.sigma,  # type: ignore[arg-type]
-                on_step=pace.step,
-            )
-    except EnoughError:
-        return pace
+def actors_here(config: GenerateConfig, device: torch.device) -> int:
+    """Return how many actors `factory generate` starts on this machine by itself; of a GPU one."""
+    return 1 if device.type == "cuda" else max(1, int(usable_cpus()) // config.num_threads)
 
 
-def _scene(grid: int, num_labels: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return (1, 1, D, H, W) of a ramp, and (1, L, D, H, W) with a block of the first label."""
-    x_known = torch.linspace(-1, 1, grid**3, device=device).reshape(1, 1, grid, grid, grid)
-    layout = torch.full((1, num_labels, grid, grid, grid), -1.0, device=device)
-    low, high = grid // 5, grid - grid // 5
-    layout[:, 0, low:high, low:high, low:high] = 1.0
-    return x_known, layout
+def _rate(told: Estimate, config: GenerateConfig, num_actors: int) -> str:
+    """Return volumes an hour, of how many actors, and what that leaves open."""
+    each, count = 3600 / told.volume, len(told.paces)
+    if told.device.type == "cuda":
+        return f"{each:,.0f} volumes an hour for each GPU, one actor on {_gpu(told.device)}"
+    threads = counted(config.num_threads, "CPU thread")
+    if count == num_actors == 1:
+        return (
+            f"{each:,.0f} volumes an hour, by the one actor of {threads} that generate starts here"
+        )
+    if count == num_actors:
+        return (
+            f"{count * each:,.0f} volumes an hour, {each:,.0f} by each of the {count} actors of {threads} that "
+            "generate starts here"
+        )
+    return (
+        f"{count * each:,.0f} volumes an hour by {count} actors at once of {threads}, {each:,.0f} each; generate "
+        f"starts {num_actors} here, more than were timed, which draw less than {num_actors / count:.3g} times as many"
+    )
 
 
 def _checkpoint(model: str) -> str:
@@ -200,10 +181,8 @@ def _checkpoint(model: str) -> str:
     return checkpoint if is_url(model) else str(checkpoint)
 
 
-def _where(device: torch.device, config: GenerateConfig) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{config.num_threads} CPU thread{'s' if config.num_threads > 1 else ''}"
+def _gpu(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device)
 
 
 def _memory(device: torch.device) -> str:

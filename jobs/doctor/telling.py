@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from factory.counted import counted
 from jobs.doctor.finding import Finding, Verdict
 
 _COLOURS = {Verdict.ok: "green", Verdict.warning: "yellow", Verdict.problem: "red"}
@@ -45,16 +46,16 @@ def report_text(findings: Sequence[Finding]) -> str:
     return json.dumps(report(findings), indent=2)
 
 
-def summary(findings: Sequence[Finding]) -> str:
-    """Return the last line: how many of each verdict, and what next."""
+def summary(findings: Sequence[Finding]) -> tuple[str, str]:
+    """Return what came out, how many of each verdict, and what to do next."""
     counts = _counts(findings)
-    told = ", ".join(
-        f"{n} {verdict}{'s' if n != 1 and verdict != Verdict.ok else ''}"
-        for verdict, n in counts.items()
+    warnings, problems = (counted(counts[one], one) for one in (Verdict.warning, Verdict.problem))
+    next_step = (
+        "mend the problems, and run factory doctor again"
+        if counts[Verdict.problem]
+        else "factory demo"
     )
-    if counts[Verdict.problem]:
-        return f"doctor: {told}. Next: mend the problems, and run factory doctor again"
-    return f"doctor: {told}. Next: factory demo, or factory ingest SCANS"
+    return f"doctor: {counts[Verdict.ok]} ok, {warnings}, {problems}", next_step
 
 
 def _counts(findings: Sequence[Finding]) -> dict[str, int]:

@@ -75,9 +75,9 @@ def command(
         factory export lake --format nifti --out nifti
         factory export mix-25.parquet --format nnunet --out nnUNet_raw/Dataset501_Mix25
     """
-    from jobs.console import give, say
+    from jobs.console import conclude, give, say
     from jobs.export.job import export
-    from jobs.export.telling import lines_of
+    from jobs.export.telling import came_out, lines_of
     from jobs.workspace import path_of, place_of
 
     result = export(
@@ -93,4 +93,5 @@ def command(
     )
     for line in lines_of(result):
         say(line)
+    conclude(came_out(result), result.next_step)
     give(str(result.begin))

@@ -24,7 +24,8 @@ def claim(out: Path, asked: Mapping[str, Any]) -> None:
         StoreError: It is another export's.
     """
     storage = Storage(out)
-    if not storage.exists(IDENTITY) and out.is_dir() and any(out.iterdir()):
+    visible = [one for one in out.iterdir() if one.name[0] != "."] if out.is_dir() else []
+    if visible and not storage.exists(IDENTITY):
         raise UsageError(
             f"--out {out}: found a folder with files that no export wrote; expected an empty one, or one of an "
             "earlier export. Choose another folder."

@@ -11,7 +11,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from factory.counted import counted
 from factory.errors import UsageError
+from factory.refused import found_of
 from jobs.export.names import name_for
 from jobs.ingest.private import Private, read_inputs
 from jobs.lakes import manifest_of
@@ -91,7 +93,7 @@ def find_items(
     rows = [row for row in wanted if _is_good(row, min_verdict)]
     if not rows:
         raise UsageError(
-            f"{manifest}: found {len(every)} volumes, {len(wanted)} of them of the splits that were asked "
+            f"{manifest}: found {counted(len(every), 'volume')}, {len(wanted)} of them of the splits that were asked "
             f"for and none of verdict {min_verdict} or better; expected some. Take another --split, or "
             "--min-verdict review."
         )
@@ -114,7 +116,7 @@ def _refuse_wrong(table: pa.Table, manifest: str) -> None:
     """Refuse a manifest that leaks, or contradicts itself: others would train on what it says."""
     if problems := validate(table):
         raise UsageError(
-            f"{manifest}: found {len(problems)} problems, the first: {problems[0]}. Expected none. Write the "
+            f"{manifest}: found {counted(len(problems), 'problem')}, the first: {problems[0]}. Expected none. Write the "
             "manifest again."
         )
 
@@ -149,8 +151,8 @@ def _inputs(items: Sequence[Item], private: Path | None) -> dict[str, str]:
         except OSError as error:
             if private:
                 raise UsageError(
-                    f"--private {private}: found {error.strerror}; expected the private folder of the case "
-                    "store. Correct the path or its permissions."
+                    f"--private {private}: found {found_of(error)}; expected the private folder of the "
+                    "case store. Correct the path or its permissions."
                 ) from error
     return found
 

@@ -45,6 +45,8 @@ class ExportResult:
     """Reason of each volume that has no files."""
     num_of_verdict: int
     """Volumes that quality control thinks less of than was asked for."""
+    caveat: str = ""
+    """What whoever goes on with them must know; empty where there is nothing."""
 
 
 def export(
@@ -113,6 +115,7 @@ def export(
         num_synthetic=num_synthetic,
         left_out=left_out,
         num_of_verdict=given.num_of_verdict,
+        caveat=chosen.caveat(exported),
     )
 
 

@@ -17,6 +17,7 @@ from factory.ingest.scan import Scan, read_scan
 from factory.ingest.sources import SourceCase
 from factory.intensity import HU_MIN
 from factory.native import NativeVolume
+from factory.refused import found_of
 from jobs.export.given import DICOM
 
 _OFF_HU = 1
@@ -92,8 +93,8 @@ def _file(donor: Row, source: str) -> SourceCase:
     except OSError as error:
         raise CaseError(
             donor["case_id"],
-            f"{source}: found {error.strerror}; expected the scan that the case was ingested from. Put it "
-            "back, or export without --native.",
+            f"{source}: found {found_of(error)}; expected the scan that the case was ingested from. Put "
+            "it back, or export without --native.",
         ) from error
     if digest != donor["source_sha256"]:
         raise CaseError(

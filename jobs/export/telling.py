@@ -2,19 +2,27 @@
 
 from collections.abc import Iterator
 
+from factory.counted import counted
 from jobs.export.folder import ASIDE
 from jobs.export.job import ExportResult
 
 
 def lines_of(result: ExportResult) -> Iterator[str]:
-    """Yield the lines for people: what came out, what did not, and what to run next."""
+    """Yield what did not come out, and what to know of the rest, for people."""
     if result.num_of_verdict:
-        yield f"left out: {result.num_of_verdict} synthetic volumes, for the verdict of quality control"
+        rejected = counted(result.num_of_verdict, "synthetic volume")
+        yield f"left out: {rejected}, for the verdict of quality control"
     if result.left_out:
-        yield f"left out: {len(result.left_out)} volumes; {result.out / ASIDE} has the reasons"
-    total = result.num_real + result.num_synthetic
-    yield (
-        f"{total} volumes exported ({result.num_real} real, {result.num_synthetic} synthetic; "
+        num = counted(len(result.left_out), "volume")
+        yield f"left out: {num}; {result.out / ASIDE} has the reasons"
+    if result.caveat:
+        yield f"warning: {result.caveat}"
+
+
+def came_out(result: ExportResult) -> str:
+    """Return how many volumes have files now."""
+    total = counted(result.num_real + result.num_synthetic, "volume")
+    return (
+        f"{total} exported, not anonymised ({result.num_real} real, {result.num_synthetic} synthetic; "
         f"{result.num_written} written now, {result.num_kept} kept)"
     )
-    yield f"not anonymised. Next: {result.next_step}"

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from factory.counted import counted
 from factory.errors import ClusterError, UsageError
 from jobs.cluster import Cluster
 from jobs.console import say
@@ -107,7 +108,7 @@ def _on_gpus(cluster: Cluster, asked: NumActors | None, num_items: int, num_gpus
     there = sum(_fitting(gpus, num_gpus) for gpus in nodes)
     if there < 1:
         raise ClusterError(
-            f"--num-gpus-per-actor {num_gpus:g}: the cluster has {cluster.num_gpus:g} GPUs, at most "
+            f"--num-gpus-per-actor {num_gpus:g}: the cluster has {counted(int(cluster.num_gpus), 'GPU')}, at most "
             f"{max(nodes):g} on a node; expected enough for one actor on one node. Ask for fewer."
         )
     wanted = asked or NumActors(there, there)
@@ -117,7 +118,7 @@ def _on_gpus(cluster: Cluster, asked: NumActors | None, num_items: int, num_gpus
         most = min(most, there)
     if fewest < wanted.fewest or most < wanted.most:
         say(
-            f"warning: --actors {_text(wanted)}, but the cluster has {cluster.num_gpus:g} GPUs; an actor "
+            f"warning: --actors {_text(wanted)}, but the cluster has {counted(int(cluster.num_gpus), 'GPU')}; an actor "
             f"takes {num_gpus:g}"
         )
     return Pool(

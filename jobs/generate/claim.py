@@ -10,6 +10,7 @@ from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
+from factory.counted import counted
 from factory.errors import StoreError
 from factory.lake import IDENTITY, PLAN, Lake
 from jobs.amount import Amount
@@ -96,7 +97,7 @@ def check_claim(lake: Lake, claim: Identity, items: Sequence[WorkItem]) -> None:
         return
     if planned > len(items) and standing_ids(lake)[: len(items)] == [i.work_id for i in items]:
         raise StoreError(
-            f"lake {lake.url}: holds {planned} volumes, and {len(items)} are asked for; expected no "
+            f"lake {lake.url}: holds {counted(planned, 'volume')}, and {len(items)} are asked for; expected no "
             f"fewer. For fewer of them: factory mix --count {len(items)}. Or repeat what the lake "
             "was made with."
         )
@@ -117,7 +118,9 @@ def write_claim(lake: Lake, claim: Identity, items: Sequence[WorkItem]) -> None:
     found = lake.claim(claim)
     check_claim(lake, claim, items)
     if found["planned"] < len(items):
-        say(f"extending: the lake was planned with {found['planned']} volumes, now {len(items)}")
+        say(
+            f"extending: the lake was planned with {counted(found['planned'], 'volume')}, now {len(items)}"
+        )
     keep_plan(lake, claim, items)
 
 
@@ -171,7 +174,7 @@ def _check_empty(lake: Lake) -> None:
     names = [name for name in lake.storage.names("") if not name.startswith(".")]
     if names:
         raise StoreError(
-            f"--out {lake.url}: found {len(names)} files or folders that are no lake's, as {names[0]}; "
+            f"--out {lake.url}: found {counted(len(names), 'file or folder', 'files or folders')} of no lake, as {names[0]}; "
             "expected a lake, an empty folder or none. Choose another --out."
         )
 

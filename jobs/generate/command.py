@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from jobs import options
+from factory.counted import counted
+from jobs import complete, options
 
 
 class SamplerName(StrEnum):
@@ -35,6 +36,7 @@ def command(
             metavar="RUN|CKPT|NAME",
             help="Run of `factory train`, checkpoint, or `demo`, the model that ships (./demo is a "
             "folder). [run if it has a model, else demo]",
+            autocompletion=complete.models,
         ),
     ] = None,
     out: Annotated[
@@ -118,7 +120,7 @@ def command(
     Example:
         factory generate --cases cases --model demo --out lake --ratio 0.25
     """
-    from jobs.console import give, say
+    from jobs.console import command_line, conclude, give
     from jobs.generate.actors import parse_num_actors
     from jobs.generate.config import GenerateConfig
     from jobs.generate.job import EVERY_CLASS, generate
@@ -152,9 +154,9 @@ def command(
         retry_quarantined=retry_class or (EVERY_CLASS if retry_quarantined else None),
         ray_address=ray_address,
     )
-    say(
-        f"{result.num_real} real + {result.num_synthetic} synthetic training volumes "
-        f"({result.synthetic_fraction:.2%} synthetic), {result.num_quarantined} quarantined. "
-        f"Next: factory verify{f' {out}' if out else ''}"
+    conclude(
+        f"{result.num_real} real + {counted(result.num_synthetic, 'synthetic training volume')} "
+        f"({result.synthetic_fraction:.2%} synthetic), {result.num_quarantined} quarantined",
+        command_line("factory verify", out),
     )
     give(result.manifest)

@@ -9,6 +9,7 @@ import uuid
 from dataclasses import replace
 from pathlib import Path
 
+from factory.counted import counted
 from factory.errors import UsageError
 from factory.lake import Lake
 from jobs import arrow_memory
@@ -142,7 +143,9 @@ def _tell_of_layouts(lake: Lake, given: GivenLayouts | None, num_donors: int, ru
             f"warning: {file} was left out: it is none of the layouts; save an edited one under its own name"
         )
     if missing := num_donors - len(given.by_case):
-        say(f"warning: {missing} of {num_donors} training cases have no layout, and are not drawn")
+        say(
+            f"warning: {missing} of {counted(num_donors, 'training case')} without a layout, not drawn after"
+        )
 
 
 def _device(cluster: Cluster, asked: str, config: GenerateConfig) -> str:
@@ -233,5 +236,5 @@ def _todo(
     todo = [item for item in items if item.work_id not in committed | given_up]
     if len(todo) < len(items):
         done = sum(item.work_id in committed for item in items)
-        say(f"resuming: {done} of {len(items)} items are done, {len(todo)} to draw")
+        say(f"resuming: {done} of {counted(len(items), 'item')} done, {len(todo)} to draw")
     return todo, sum(item.work_id in given_up for item in items)

@@ -17,7 +17,8 @@ from jobs.console import say
 from jobs.generate.config import GenerateConfig
 from jobs.generate.fetch import load_model
 from jobs.recipe import DEFAULT_RECIPE, load_recipe
-from jobs.train.run_folder import RUN_FILE
+from jobs.train.checkpoints import newest_step
+from jobs.train.run_folder import RUN_FILE, last_asked
 from jobs.workspace import is_named, path_of, place_of
 from manifests.read import is_url
 from models.card import CARD_NAME, ModelCard
@@ -51,11 +52,14 @@ def find_model(given: str | None) -> str:
     if _folder(run) is not None:
         say(f"generate: taking the model in {run}/, the run of this workspace")
         return str(run)
-    if is_named("run") or (run / RUN_FILE).exists():
+    if (run / RUN_FILE).exists():
         raise ModelError(
-            f"{run}: found no model in it; expected one, for its training has begun or factory.toml "
-            "names it. Train it to its last step, or take the model that ships with --model "
-            f"{DEFAULT_MODEL}."
+            f"{_half_trained(run)} Or take the model that ships with --model {DEFAULT_MODEL}."
+        )
+    if is_named("run"):
+        raise ModelError(
+            f"{run}: found no model in it; expected one, for factory.toml names it. Train it, or take the "
+            f"model that ships with --model {DEFAULT_MODEL}."
         )
     say(f"generate: no model in {run}/; taking the one that ships, {DEFAULT_MODEL}")
     return str(shipped(DEFAULT_MODEL))
@@ -91,6 +95,8 @@ def open_model(model: str | Path, store: CaseStore) -> tuple[str, ModelCard]:
     """
     checkpoint = _checkpoint_url(str(model)) if is_url(str(model)) else _folder(Path(model))
     if checkpoint is None:
+        if not is_url(str(model)) and (Path(model) / RUN_FILE).exists():
+            raise ModelError(_half_trained(Path(model)))
         raise ModelError(
             f"model {model}: found no {CARD_NAME} there or in {str(model).rstrip('/')}/model; expected a run of "
             "`factory train` that reached its last step, a checkpoint, or the name of a model that "
@@ -164,6 +170,18 @@ def _folder(model: Path) -> Path | None:
     """Return the checkpoint of a run, or the folder that is one; None where there is neither."""
     folder = (model if (model / CARD_NAME).exists() else model / "model").resolve()
     return folder if folder.exists() else None
+
+
+def _half_trained(run: Path) -> str:
+    """Return what to say of a run that has not come to its last step."""
+    asked = last_asked(run)
+    steps = newest_step(run)
+    done = f"{steps:,} of {asked[0]:,}" if asked else f"{steps:,}"
+    way_out = f"`{asked[1]}`" if asked else "the same factory train again"
+    return (
+        f"run {run}: found no model in it yet, and {done} steps done by its newest checkpoint; expected its "
+        f"last step. Go on with it: {way_out}."
+    )
 
 
 def _name(model: str | Path) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from factory.counted import counted
 from factory.errors import FactoryError
 from factory.lake import MANIFEST, QUARANTINE, Lake
 from jobs.cases import CaseStore
@@ -93,12 +94,12 @@ def _publish_once(lake: Lake, planned: Sequence[str], store: CaseStore) -> Gener
 def _nothing_drawn(lake: Lake, num_planned: int, num_quarantined: int) -> FactoryError:
     if num_quarantined < num_planned:
         return FactoryError(
-            f"lake {lake.url}: none of {num_planned} items was drawn, and {num_planned - num_quarantined} "
-            "are open; expected at least one volume. Mend what is told above and run the same command "
+            f"lake {lake.url}: none of {counted(num_planned, 'item')} was drawn, and {num_planned - num_quarantined} "
+            "to do; expected at least one volume. Mend what is told above and run the same command "
             "again."
         )
     return FactoryError(
-        f"lake {lake.url}: all {num_quarantined} items were quarantined; expected at least one "
+        f"lake {lake.url}: nothing left of {counted(num_quarantined, 'item')}, all quarantined; expected at least one "
         f"volume. The reasons are above and in {lake.storage.child(QUARANTINE)}."
     )
 
@@ -119,18 +120,18 @@ def _typed(row: dict[str, Any]) -> dict[str, Any]:
 def _warn(planned: Sequence[str], quarantined: set[str], synthetic: pa.Table) -> None:
     if quarantined:
         say(
-            f"warning: {len(quarantined)} of {len(planned)} planned volumes are missing from the mix"
+            f"warning: {len(quarantined)} of {counted(len(planned), 'planned volume')} missing from the mix"
         )
     missing = len(planned) - len(quarantined) - synthetic.num_rows
     if missing:
         say(
-            f"warning: {missing} of {len(planned)} planned volumes are another run's, still to come"
+            f"warning: {missing} of {counted(len(planned), 'planned volume')} still to come, from another run"
         )
     verdicts = Counter(synthetic["qc_verdict"].to_pylist())
     if verdicts["review"] or verdicts["reject"]:
         say(
-            f"warning: of {synthetic.num_rows} volumes, {verdicts['review']} are to be reviewed, and "
-            f"{verdicts['reject']} were rejected and enter no mix; qc_reasons in the manifest says why"
+            f"warning: of {counted(synthetic.num_rows, 'volume')} {verdicts['review']} to be reviewed, and "
+            f"{verdicts['reject']} rejected, which enter no mix; qc_reasons in the manifest says why"
         )
 
 

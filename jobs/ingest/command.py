@@ -5,10 +5,12 @@ from typing import Annotated, Any
 
 import typer
 
-from jobs import options
+from factory.counted import counted
+from jobs import complete, options
 
 
 def command(
+    context: typer.Context,
     source: Annotated[
         Path,
         typer.Argument(metavar="SOURCE", help="Folder of DICOM or NIfTI scans, of any depth."),
@@ -26,6 +28,7 @@ def command(
         typer.Option(
             metavar="RULE",
             help="Of a DICOM study take: thinnest, most-slices, all, or a SeriesInstanceUID.",
+            autocompletion=complete.series_rules,
         ),
     ] = "thinnest",
     points: Annotated[
@@ -51,6 +54,7 @@ def command(
         typer.Option(
             metavar="METHOD",
             help="Of scans without a lung mask: threshold, or lungmask or totalsegmentator if installed.",
+            autocompletion=complete.lung_methods,
         ),
     ] = "threshold",
     split: Annotated[
@@ -85,7 +89,7 @@ def command(
         factory ingest scans --out cases --grid 64
     """
     from factory.ingest.prepare import IngestConfig
-    from jobs.console import give, say
+    from jobs.console import conclude, give, say
     from jobs.ingest import job
     from jobs.recipe import load_recipe
     from jobs.workspace import path_of, place_of
@@ -101,7 +105,12 @@ def command(
         "private": private,
     }
     if dry_run:
-        give(job.dry_run(folder, store, config, **given))
+        table = job.dry_run(folder, store, config, **given)
+        give(table)
+        # Of its lines one is the head.
+        found = counted(table.count("\n"), "input")
+        again = options.same_command(context, without="dry_run")
+        conclude(f"{found}, and nothing was written", again)
         return
     result = job.ingest(folder, store, config, ray_address=ray_address, **given)
     splits = ", ".join(f"{count} {split}" for split, count in result.num_by_split.items())
@@ -109,19 +118,22 @@ def command(
         f"cases: {splits}; {result.num_with_nodules} with nodules of their own; "
         f"{result.num_with_notes} with notes in the manifest"
     )
-    say(
-        f"{result.num_cases} cases in the store, {result.num_quarantined} quarantined. "
-        f"Next: {_next(recipe, grid, out)}"
+    conclude(
+        f"{counted(result.num_cases, 'case')} in the store, {result.num_quarantined} quarantined",
+        _next(recipe, grid, out),
     )
     give(result.manifest)
 
 
 def _next(recipe: str | None, grid: int | None, out: options.Place | None) -> str:
+    from jobs.console import command_line
     from jobs.recipe import DEFAULT_RECIPE
 
-    cases = f" --cases {out}" if out else ""
+    flags: dict[str, object] = {"--cases": out}
     if recipe == "published":
-        return f"factory generate{cases} --model CKPT --recipe published --ratio 0.25 --out LAKE"
-    if options.recipe_name(recipe) == DEFAULT_RECIPE and grid is None:
-        return f"factory generate{cases} --ratio 0.25"
-    return f"factory train{cases}{f' --recipe {recipe}' if recipe else ''}"
+        flags |= {"--model": "CKPT", "--recipe": recipe, "--ratio": 0.25, "--out": "LAKE"}
+    elif options.recipe_name(recipe) == DEFAULT_RECIPE and grid is None:
+        flags |= {"--ratio": 0.25}
+    else:
+        return command_line("factory train", flags={**flags, "--recipe": recipe})
+    return command_line("factory generate", flags=flags)

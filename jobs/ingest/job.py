@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from factory.counted import counted
 from factory.errors import FactoryError, StoreError
 from factory.ingest.dicom_cases import NO_CASE
 from factory.ingest.drawn import THRESHOLD
@@ -95,6 +96,8 @@ def ingest(
     _refuse_other(lake, lake.identity(), config, split)
     asked = Asked.read(series, patients, points)
     say(f"reading headers below {source}")
+    # Workers of a joined cluster stand in folders of their own.
+    source = source.absolute()
     inputs, tags = gather(source, asked, beside.tags)
     split = _claim(lake, config, split)
     if tags:
@@ -146,8 +149,8 @@ def dry_run(
 
 def _nothing(num_quarantined: int, num_left_out: int) -> str:
     if num_quarantined:
-        return f"all {num_quarantined} cases were quarantined"
-    return f"no case was found, and {num_left_out} inputs were left out"
+        return f"nothing left of {counted(num_quarantined, 'case')}, all quarantined"
+    return f"no case was found; left out: {counted(num_left_out, 'input')}"
 
 
 def _result(lake: Lake, num_quarantined: int, summary: Summary) -> IngestResult:
@@ -178,7 +181,7 @@ def _told(inputs: Inputs) -> Summary:
         say(f"left out: {more} more for the same reasons; {LEFT_OUT} in the store has them all")
     if inputs.unmatched_points:
         say(
-            f"warning: {inputs.unmatched_points} names in the table of points are of no case here; "
+            f"warning: of no case here: {counted(inputs.unmatched_points, 'name')} in the table of points; "
             "expected a SeriesInstanceUID, a case id or the name of a file"
         )
     return summary
@@ -193,7 +196,7 @@ def _unused(inputs: Inputs) -> Iterator[str]:
     """Say of the work of readers that the choice of series threw away."""
     if num := sum(one.reason.endswith(NO_CASE) for one in inputs.left_out):
         yield (
-            f"warning: {num} files that readers drew are of series that are no case; expected each on a "
+            f"warning: of series that are no case: {counted(num, 'file')} that readers drew; expected each on a "
             "chosen one. Take every series with --series all, or theirs by its SeriesInstanceUID."
         )
 

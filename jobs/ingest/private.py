@@ -22,6 +22,7 @@ from factory.dicom.identity import (
 from factory.errors import StoreError, UsageError
 from factory.ingest.tags import Tags
 from factory.lake import Lake
+from factory.refused import found_of
 from factory.storage import Storage
 
 KEY_FILE = "patient-key"
@@ -103,8 +104,8 @@ class Private:
             if not self.is_named:
                 named = f"--out {str(folder).removesuffix(_SUFFIX)}, with {folder.name} beside it"
             raise StoreError(
-                f"{named}: found {error.strerror or type(error).__name__}; expected a private folder that "
-                "can be made, for the key of patients' hashes. Correct the permissions, or name another "
+                f"{named}: found {found_of(error)}; expected a private folder that can be "
+                "made, for the key of patients' hashes. Correct the permissions, or name another "
                 "with --private."
             ) from error
 

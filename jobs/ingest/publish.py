@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
+from factory.counted import counted
 from factory.digests import digest_json
 from factory.lake import MANIFEST, Lake
 from jobs.console import say
@@ -69,7 +70,9 @@ def _manifest_row(committed: dict[str, Any], split: str) -> dict[str, Any]:
 def _warn(rows: list[dict[str, Any]]) -> None:
     num_patients = len({row["patient_id"] for row in rows})
     if rows and too_few_patients(num_patients):
-        say(f"warning: {num_patients} patients are too few to split; all cases are for training")
+        say(
+            f"warning: too few to split: {counted(num_patients, 'patient')}; all cases are for training"
+        )
     _warn_of_twins(rows)
 
 

@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from factory.counted import counted
 from factory.ingest.prepare import IngestConfig
 from factory.lake import Lake
 from jobs.cluster import Cluster, run_tasks
@@ -100,7 +101,7 @@ def _ended(
     except RayError as error:
         # Of blocks that a lost node held, say; what is bound to a case is in its row.
         say(
-            f"warning: Ray Data ended early ({type(error).__name__}); {len(left)} cases go on as plain "
+            f"warning: Ray Data ended early ({type(error).__name__}); {counted(len(left), 'case')} left for plain "
             "tasks"
         )
     calls = ((given.source, *arguments) for given in left.values())

@@ -60,10 +60,17 @@ def reason_of(problem: str) -> str:
     found = problem.split("; expected")[0]
     # A path may hold spaces: what lies between the first and the last slash goes as well.
     plain = re.sub(r"\S*/(?:.*/)?\S*", "a file", found)
-    plain = re.sub(r"\([^()]*\)", "", plain)
+    plain = _without_brackets(plain)
     plain = re.sub(r"[-+]?\d[\d.,]*", "N", plain)
     words = " ".join(plain.split()).removeprefix("a file ")
     return words if len(words) <= _LONGEST_REASON else words[: _LONGEST_REASON - 3] + "..."
+
+
+def _without_brackets(text: str) -> str:
+    """Take out what stands in brackets, and the brackets in those."""
+    while (shorter := re.sub(r"\([^()]*\)", "", text)) != text:
+        text = shorter
+    return text
 
 
 def _by_reason(kind: str, counts: Counter[str]) -> Iterator[tuple[str, int]]:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from factory.counted import counted
 from jobs import options
 
 
@@ -62,7 +63,7 @@ def command(
         factory layouts --cases cases --per-case 4 --out layouts
     """
     from factory.nodules.rules import LayoutsConfig
-    from jobs.console import give, say
+    from jobs.console import command_line, conclude, give, say
     from jobs.layouts.job import layouts
     from jobs.recipe import load_recipe
     from jobs.workspace import path_of, place_of
@@ -84,13 +85,15 @@ def command(
     say(f"new nodules: {kinds}; {result.num_missing} found no room")
     if result.num_more:
         say(
-            f"warning: {result.num_more} layouts are more than --per-case {per_case}, of a run that asked "
-            "for more; they stay, and are drawn after. To be without them delete their files, from "
+            f"warning: found {counted(result.num_more, 'layout')} beyond --per-case {per_case}, of a run that "
+            "asked for more; they stay, and are drawn after. To be without them delete their files, from "
             f"rule-{per_case:02d} on, and run again, or choose another --out."
         )
     edited = f", {result.num_edited} edited" if result.num_edited else ""
-    say(
-        f"{result.num_layouts} layouts of {result.num_cases} cases{edited}; {result.num_quarantined} "
-        f"quarantined. Next: factory generate --layouts {out} --ratio 0.25 --out lake-layouts"
+    given = {"--cases": cases, "--recipe": recipe, "--out": "lake-layouts"}
+    conclude(
+        f"{counted(result.num_layouts, 'layout')} of {counted(result.num_cases, 'case')}{edited}; "
+        f"{result.num_quarantined} quarantined",
+        command_line("factory generate", flags={"--layouts": out, "--ratio": 0.25, **given}),
     )
     give(result.table)

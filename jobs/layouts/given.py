@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from factory.counted import counted
 from factory.digests import digest_json, sha256_of_file, sha256_of_voxels
 from factory.errors import CaseError, StoreError
 from factory.nodules.layout_file import read_layout
@@ -101,7 +102,7 @@ def find_layouts(folder: Path, donors: Sequence[Row], store: CaseStore) -> Given
     if not usable:
         reason = f", as {next(iter(refused.values()))}" if refused else ""
         raise StoreError(
-            f"layouts {folder}: found none for the {len(donors)} training cases of {store.url}{reason}; "
+            f"layouts {folder}: found none for {counted(len(donors), 'training case')} of {store.url}{reason}; "
             "expected at least one. Make them with `factory layouts` for the same case store."
         )
     return GivenLayouts(str(folder), usable, refused, unknown)

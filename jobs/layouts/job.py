@@ -13,6 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from factory.counted import counted
 from factory.errors import CaseError, FactoryError, StoreError, UsageError
 from factory.lake import QUARANTINE, Lake
 from factory.nodules.bank import embedded_bank, load_bank
@@ -143,7 +144,7 @@ def _check_empty(lake: Lake) -> None:
     names = [name for name in lake.storage.names("") if not name.startswith(".")]
     if names:
         raise StoreError(
-            f"--out {lake.url}: found {len(names)} files or folders that are no layouts', as {names[0]}; "
+            f"--out {lake.url}: found {counted(len(names), 'file or folder', 'files or folders')} of no layouts, as {names[0]}; "
             "expected layouts, an empty folder or none. Choose another --out."
         )
 

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from factory.counted import counted
 from jobs import options
 
 
@@ -53,7 +54,7 @@ def command(
     Example:
         factory report lake --out report.html
     """
-    from jobs.console import give, say
+    from jobs.console import command_line, conclude, give, say
     from jobs.report.job import report
     from jobs.workspace import path_of, place_of
 
@@ -67,8 +68,9 @@ def command(
     )
     for problem in result.problems:
         say(f"could not be read: {problem}")
-    say(
-        f"{result.num_real} real and {result.num_synthetic} synthetic volumes, slices of "
-        f"{result.num_shown}, {result.num_bytes / 1e6:.1f} MB. Next: open it in a browser"
+    conclude(
+        f"{result.num_real} real and {counted(result.num_synthetic, 'synthetic volume')}, slices of "
+        f"{result.num_shown}, {result.num_bytes / 1e6:.1f} MB; open it in a browser",
+        command_line("factory view", lake),
     )
     give(result.path)

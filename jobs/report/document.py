@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from importlib.resources import files
 from string import Template
 
+from factory.counted import counted
 from jobs.report import likeness, made, provenance, slices
 from jobs.report.content import Content
 from jobs.report.markup import Markup, element, escaped, together
@@ -79,11 +80,15 @@ def _summary(content: Content) -> Iterator[Markup]:
     so_far = [] if lake.is_published else ["there is no manifest: these are the volumes so far"]
     if lake.num_missing:
         so_far.append(
-            f"{lake.num_missing:,} of {lake.num_planned:,} planned volumes are not drawn yet"
+            f"{lake.num_missing:,} of {counted(lake.num_planned, 'planned volume')} not drawn yet"
         )
     if lake.num_unpublished:
         so_far.append(
-            f"{lake.num_unpublished:,} volumes are drawn and not in the manifest yet, nor on this page"
+            f"drawn, but not in the manifest yet, nor on this page: {counted(lake.num_unpublished, 'volume')}"
+        )
+    if so_far and lake.is_published:
+        so_far.insert(
+            0, "what is counted here is the manifest that is there, of an earlier plan maybe"
         )
     if so_far:
         way_out = "The same factory generate again does what is missing, unless it runs."

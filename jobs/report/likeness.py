@@ -6,10 +6,11 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from factory.counted import counted
 from jobs.report.charts import diameter_chart, lung_chart
 from jobs.report.content import Content
 from jobs.report.figures import Diameters, binned, diameters
-from jobs.report.made import notice, volumes
+from jobs.report.made import notice
 from jobs.report.markup import Markup, element, table, together
 from jobs.report.voxels import EDGES_HU, LungHistogram
 from manifests.schema import KINDS
@@ -58,7 +59,7 @@ def _of_lungs(side: LungHistogram | None, name: str) -> str:
     outside = (
         f", {100 * side.outside:.2g} % of voxels beyond the scale" if side.outside > 0.0005 else ""
     )
-    return f"{name}: {volumes(side.num_volumes)}{outside}"
+    return f"{name}: {counted(side.num_volumes, 'volume')}{outside}"
 
 
 def _nodules(content: Content) -> Iterator[Markup]:
@@ -84,10 +85,10 @@ def _nodules(content: Content) -> Iterator[Markup]:
 
 def _of_nodules(side: Diameters) -> str:
     if not len(side.mm):
-        return f"no nodule in {volumes(side.num_volumes)}"
+        return f"no nodule in {counted(side.num_volumes, 'volume')}"
     low, median, high = np.percentile(side.mm, (5, 50, 95)).tolist()
     return (
-        f"{len(side.mm):,} nodules in {volumes(side.num_volumes)}, {side.num_bare} of these without one; "
+        f"{counted(len(side.mm), 'nodule')} in {counted(side.num_volumes, 'volume')}, {side.num_bare} of these without one; "
         f"median {median:.1f} mm, 5 % to 95 % {low:.1f} to {high:.1f} mm"
     )
 

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from factory.counted import counted
 from jobs.report.content import Content
 from jobs.report.figures import (
     NOT_JUDGED,
@@ -100,7 +101,8 @@ def quality(content: Content) -> Iterator[Markup]:
     )
     if redrawn := num_redrawn(synthetic):
         yield element(
-            "p", f"{volumes(redrawn)} took more than one draw: earlier ones were rejected."
+            "p",
+            f"{counted(redrawn, 'volume')} took more than one draw: earlier ones were rejected.",
         )
     yield from _reasons(content)
     yield table(
@@ -176,8 +178,3 @@ def notice(problems: Sequence[str], title: str) -> Iterator[Markup]:
         told = [*problems[:_MOST_TOLD], *([f"{more:,} more"] if more > 0 else [])]
         items = (element("li", problem) for problem in told)
         yield element("div", element("strong", title), element("ul", *items), class_="notice")
-
-
-def volumes(num: int) -> str:
-    """Return a number of volumes in words."""
-    return f"{num:,} volume{'' if num == 1 else 's'}"

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from factory.counted import counted
 from jobs.report.content import Content
 from jobs.report.made import verdict
 from jobs.report.markup import Markup, element, terms, together
@@ -26,7 +27,7 @@ def slices(content: Content) -> Iterator[Markup]:
         return
     yield element(
         "p",
-        f"{len(content.shown)} of {content.synthetic.num_rows:,} synthetic volumes. {content.rule}",
+        f"{len(content.shown)} of {counted(content.synthetic.num_rows, 'synthetic volume')}. {content.rule}",
     )
     yield element(
         "p",

@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from factory.counted import counted
 from factory.digests import sha256_of_file
 from models.checkpoint import flush_to_disk
 
@@ -110,7 +111,7 @@ def newest_whole(run: Path, warn: Callable[[str], None]) -> Checkpoint | None:
         warn(f"warning: checkpoint {folders[step]} is torn ({problem}); passed over, now {torn}")
     if folders:
         warn(
-            f"warning: run {run}: none of its {len(folders)} checkpoints is whole; training starts "
+            f"warning: run {run}: none is whole of {counted(len(folders), 'checkpoint')}; training starts "
             "from the first step"
         )
     return None

@@ -1,14 +1,16 @@
 """`factory train`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from factory.counted import counted
 from jobs import options
 
 
 def command(
+    context: typer.Context,
     cases: options.Cases = None,
     out: Annotated[
         Path | None, typer.Option(metavar="RUN", help="Run to make or go on with. [run]")
@@ -47,7 +49,8 @@ def command(
     Example:
         factory train --cases cases --out run --recipe tiny --steps 20
     """
-    from jobs.console import give, say
+    from factory.ingest.prepare import IngestConfig
+    from jobs.console import command_line, conclude, give
     from jobs.recipe import load_recipe
     from jobs.train import job
     from jobs.train.config import TrainConfig
@@ -56,35 +59,28 @@ def command(
 
     name = options.recipe_name(recipe)
     store, run = place_of("cases", cases), path_of("run", out)
-    config = load_recipe(name).table("train", TrainConfig, steps=steps)
-    workers = parse_num_workers(num_workers)
+    tables = load_recipe(name)
+    config = tables.table("train", TrainConfig, steps=steps)
+    ingest = tables.table("ingest", IngestConfig) if "ingest" in tables.tables else None
+    asked: dict[str, Any] = {
+        "recipe": name,
+        "ingest": ingest,
+        "num_workers": parse_num_workers(num_workers),
+        "device": device.value,
+        "nodules": nodules,
+        "fresh": fresh,
+        "ray_address": ray_address,
+    }
     if dry_run:
-        give(
-            job.dry_run(
-                *(store, run, config),
-                recipe=name,
-                num_workers=workers,
-                device=device.value,
-                nodules=nodules,
-                fresh=fresh,
-                ray_address=ray_address,
-            )
-        )
+        give(job.dry_run(store, run, config, **asked))
+        again = options.same_command(context, without="dry_run")
+        conclude("nothing was written", again)
         return
-    result = job.train(
-        *(store, run, config),
-        recipe=name,
-        num_workers=workers,
-        device=device.value,
-        nodules=nodules,
-        fresh=fresh,
-        ray_address=ray_address,
-    )
-    given = [f"--cases {cases}"] if cases else []
-    given += [f"--model {options.model_value(out)}"] if out else []
-    given += [f"--recipe {recipe}"] if recipe else []
-    say(
-        f"{result.step} steps, last loss {result.loss:.4f}, model {result.digest[:12]}. "
-        f"Next: {' '.join(['factory generate --ratio 0.25', *given])}"
+    result = job.train(store, run, config, **asked)
+    model = options.model_value(out) if out else None
+    given = {"--cases": cases, "--model": model, "--recipe": recipe}
+    conclude(
+        f"{counted(result.step, 'step')}, last loss {result.loss:.4f}, model {result.digest[:12]}",
+        command_line("factory generate --ratio 0.25", flags=given),
     )
     give(result.model)

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from factory.counted import counted
 from jobs.cases import CaseStore
 from jobs.cluster import Cluster
 from jobs.train.config import TrainConfig
@@ -187,7 +188,7 @@ def _assumption(asked: NumWorkers | None, workers: int, ray_address: str | None)
 
 
 def _workers(number: int) -> str:
-    return "1 worker" if number == 1 else f"{number} workers"
+    return counted(number, "worker")
 
 
 def _start(steps_done: int) -> str:

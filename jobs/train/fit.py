@@ -148,7 +148,7 @@ def _warn_of_cpus(cluster: Cluster, config: TrainConfig, *, use_gpu: bool) -> No
         return
     if config.steps >= _MANY_STEPS:
         say(
-            f"warning: {config.steps} steps without a GPU take weeks; --recipe demo is made for CPUs"
+            f"warning: {config.steps:,} steps without a GPU take days to weeks; --recipe demo is made for CPUs"
         )
     if cluster.is_local and config.precision == "bfloat16" and not computes_in_bfloat16("cpu"):
         say(

@@ -5,14 +5,17 @@ case store --> Ray Train workers: train_loop --> RUN/checkpoints/step_N --> RUN/
 `jobs.train.run_folder` says what lies in RUN.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from factory.counted import counted
 from factory.errors import FactoryError, RecipeError, UsageError
+from factory.ingest.prepare import IngestConfig
 from factory.nodules.crops import load_crops
 from jobs.cases import CaseStore, open_case_store
 from jobs.cluster import connect
-from jobs.console import say
+from jobs.console import command_line, say
+from jobs.recipe import recipe_names
 from jobs.train.checkpoints import MODEL, best_step, model_of, newest_step, newest_whole
 from jobs.train.config import TrainConfig
 from jobs.train.fit import fit
@@ -23,6 +26,7 @@ from jobs.train.run_folder import (
     check_checkpoint,
     check_claim,
     claim,
+    keep_last_asked,
     only_writer,
     publish,
     set_aside,
@@ -53,6 +57,7 @@ def train(
     config: TrainConfig,
     *,
     recipe: str,
+    ingest: IngestConfig | None = None,
     num_workers: NumWorkers | None = None,
     device: str = "auto",
     nodules: Path | None = None,
@@ -66,6 +71,7 @@ def train(
         run: Folder of the run, made or gone on with.
         config: How; the network's grid is set to the store's.
         recipe: Where `config` is from, for the model card.
+        ingest: How the recipe wants its cases; others are warned of. None wants nothing.
         num_workers: Ray Train workers, or the fewest and the most; None takes one a GPU, or one.
         device: `auto`, `cpu` or `cuda`.
         nodules: Nodule crops, for recipes that graft.
@@ -76,11 +82,13 @@ def train(
         FactoryError: The run was asked for differently before, or it failed.
     """
     run = run.resolve()
-    _, settings = _prepared(cases, run, config, recipe, num_workers, nodules)
+    store, settings = _prepared(cases, run, config, recipe, num_workers, nodules)
+    _warn_of_others(store, ingest, recipe)
     if fresh and (old := set_aside(run)):
         say(f"train: the earlier run is now {old}; remove it when nothing of it is needed")
     with alone(run):
         claim(run, settings.asked)
+        keep_last_asked(run, config.steps, _again(store, run, config, recipe, nodules))
         _finish(settings, run, num_workers, device, ray_address)
     return _result(run)
 
@@ -91,6 +99,7 @@ def dry_run(
     config: TrainConfig,
     *,
     recipe: str,
+    ingest: IngestConfig | None = None,
     num_workers: NumWorkers | None = None,
     device: str = "auto",
     nodules: Path | None = None,
@@ -108,6 +117,7 @@ def dry_run(
 
     run = run.resolve()
     store, settings = _prepared(cases, run, config, recipe, num_workers, nodules)
+    _warn_of_others(store, ingest, recipe)
     if not fresh:
         check_claim(run, settings.asked)
     return describe(
@@ -134,6 +144,39 @@ def _prepared(
     settings = _settings(store, run, _fit(config, store), nodules, recipe)
     check_volumes(num_workers, config.batch_size)
     return store, settings
+
+
+def _warn_of_others(store: CaseStore, ingest: IngestConfig | None, recipe: str) -> None:
+    """Tell of cases that were brought to another grid than the recipe's."""
+    wanted = asdict(ingest) if ingest else {}
+    told = "; ".join(
+        f"{name} of the recipe is {value}, of the store {store.ingest[name]}"
+        for name, value in wanted.items()
+        if name in store.ingest and value != store.ingest[name]
+    )
+    if not told:
+        return
+    name = recipe if recipe in recipe_names() else Path(recipe).resolve()
+    line = command_line("factory ingest SCANS", flags={"--recipe": name, "--out": "CASES"})
+    say(
+        f"warning: case store {store.url} was ingested with other settings than [ingest] of recipe {recipe} "
+        f"({told}); expected the same. The model is trained on the store's grid, and draws from such cases "
+        f"alone. For the recipe's: {line}"
+    )
+
+
+def _again(
+    store: CaseStore, run: Path, config: TrainConfig, recipe: str, nodules: Path | None
+) -> str:
+    """Return the command that goes on with a run, from any folder."""
+    flags = {
+        "--cases": store.url,
+        "--out": run,
+        "--recipe": recipe if recipe in recipe_names() else Path(recipe).resolve(),
+        "--steps": config.steps,
+        "--nodules": nodules.resolve() if nodules else None,
+    }
+    return command_line("factory train", flags=flags)
 
 
 def _fit(config: TrainConfig, store: CaseStore) -> TrainConfig:
@@ -202,7 +245,7 @@ def _finish(
     if _is_whole(run / MODEL) and (taken := steps_done(run)) >= steps:
         if taken > steps:
             say(
-                f"train: run {run} has taken {taken} steps already, and --steps {steps} takes none back: "
+                f"train: run {run} has taken {counted(taken, 'step')} already, and --steps {steps} takes none back: "
                 f"its model is kept as it is. Ask for more than {taken}, or choose another --out."
             )
         return

@@ -1,6 +1,7 @@
 """The folder of a run: whose it is, who may write there, and what is in it.
 
 RUN/run.json        what the run was asked for; a rerun must ask the same
+RUN/last.json       how many steps were asked for last, and the command that goes on
 RUN/metrics.jsonl   a line a step
 RUN/checkpoints/    what a rerun goes on from
 RUN/samples/        pictures
@@ -24,6 +25,7 @@ from typing import Any, TextIO
 
 from factory.digests import digest_json
 from factory.errors import StoreError
+from factory.storage import Storage
 from jobs.cases import CaseStore, digest_of
 from jobs.claims import differences
 from jobs.train.checkpoints import CHECKPOINTS, MODEL, RNG_POLICY, Checkpoint
@@ -31,6 +33,7 @@ from jobs.train.config import NOT_IDENTITY, TrainConfig
 from models.card import read_model_card
 from models.checkpoint import flush_to_disk
 
+LAST_ASKED = "last.json"
 RUN_FILE, METRICS, WARNINGS, RAY = "run.json", "metrics.jsonl", "warnings.log", "ray"
 
 _LOCK, _WRITER_LOCK = ".lock", ".writer.lock"
@@ -108,6 +111,20 @@ def check_checkpoint(checkpoint: Checkpoint, asked: Mapping[str, Any]) -> None:
             f"checkpoint {checkpoint.folder}: is of another run ({'; '.join(changed)}); expected one "
             "that this run wrote. Remove it, or start anew with --fresh."
         )
+
+
+def keep_last_asked(run: Path, steps: int, command: str) -> None:
+    """Note how many steps were asked for last, and with which command; it informs people alone."""
+    Storage(run).write_json(LAST_ASKED, {"steps": steps, "command": command})
+
+
+def last_asked(run: Path) -> tuple[int, str] | None:
+    """Return what `keep_last_asked` noted; None where there is none, or it is torn."""
+    try:
+        found = Storage(run).read_json(LAST_ASKED)
+        return int(found["steps"]), str(found["command"])
+    except (OSError, LookupError, TypeError, ValueError):
+        return None
 
 
 def set_aside(run: Path, file: str = RUN_FILE) -> Path | None:

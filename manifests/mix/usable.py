@@ -16,7 +16,7 @@ _ENOUGH = {"accept": ("accept",), "review": ("accept", "review")}
 
 _REJECT = "reject"
 
-COPIES = "that copy a real one"
+COPIES = "found to be a copy"
 """Words of the rule that bars them."""
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from factory.counted import counted
 from factory.errors import CaseError
 from factory.ingest.masks.annotation import Mask
 from factory.ingest.masks.polygon import Points, box_of, fill, num_crossings
@@ -104,17 +105,17 @@ class PlaneDrawing:
         """Say what was moved, what was filled, and what was not."""
         if self.num_beside:
             yield (
-                f"{self.kind}: contours of {self.num_beside} of {self.num_drawn} planes lie up to "
+                f"{self.kind}: contours of {self.num_beside} of {counted(self.num_drawn, 'plane')} lie up to "
                 f"{self.furthest * self.slice_mm:.1f} mm from the slice that they are drawn on"
             )
         if self.num_bridged:
             yield (
-                f"{self.kind}: {self.num_bridged} slices between contours of one structure filled "
+                f"{self.kind}: {counted(self.num_bridged, 'slice')} between contours of one structure filled "
                 "from the nearest of them"
             )
         if self.num_open:
             yield (
-                f"{self.kind}: {self.num_open} gaps of more than {_BRIDGED_MM:g} mm between contours "
+                f"{self.kind}: {counted(self.num_open, 'gap')} of more than {_BRIDGED_MM:g} mm between contours "
                 "of one structure left open"
             )
 

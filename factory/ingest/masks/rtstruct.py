@@ -11,6 +11,7 @@ import numpy as np
 from pydicom import Dataset
 
 from factory.axes import ras_from_lps, zyx_from_ras
+from factory.counted import counted
 from factory.dicom.stack import Stack
 from factory.errors import CaseError
 from factory.ingest.masks.annotation import Annotation, Drawing
@@ -78,7 +79,9 @@ def read_rtstruct(case_id: str, path: str, stack: Stack) -> Annotation:
         onto_slices.draw(_planes(case_id, contours.closed, stack), mask)
     drawing.notes.extend(onto_slices.notes())
     if num_other:
-        drawing.notes.append(f"{KIND}: {num_other} points and open lines left out")
+        drawing.notes.append(
+            f"{KIND}: {counted(num_other, 'point or open line', 'points and open lines')} left out"
+        )
     return drawing.done(KIND)
 
 

@@ -5,6 +5,7 @@ import io
 from pathlib import Path
 
 from factory.errors import FactoryError
+from factory.refused import found_of
 
 _COLUMNS = ("case_id", "patient_id")
 _BYTES_AT_MOST = 64 * 2**20
@@ -23,8 +24,8 @@ def read_patients(path: Path) -> dict[str, str]:
         text = content.decode("utf-8-sig")
     except OSError as error:
         raise FactoryError(
-            f"patients {path}: found {error.strerror}; expected a CSV that can be read. Check the path "
-            "and its permissions."
+            f"patients {path}: found {found_of(error)}; expected a CSV that can be read. Check the "
+            "path and its permissions."
         ) from error
     except UnicodeDecodeError as error:
         raise FactoryError(

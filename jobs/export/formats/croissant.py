@@ -108,7 +108,7 @@ def croissant(
         "url": f"urn:sha256:{about.manifest_sha256}",
         "creator": {
             "@type": "sc:Organization",
-            "name": f"not stated; exported by ct-factory {about.version}",
+            "name": f"not stated; exported by {about.made_by}",
         },
         "datePublished": published,
         "version": "1.0.0",
@@ -118,7 +118,7 @@ def croissant(
         "prov:wasDerivedFrom": {"@id": f"urn:sha256:{about.manifest_sha256}"},
         "prov:wasAttributedTo": {
             "@type": "prov:SoftwareAgent",
-            "prov:label": f"ct-factory {about.version}",
+            "prov:label": about.made_by,
         },
         "prov:wasGeneratedBy": list(_activities(exported)),
         "distribution": [*_files(out, tables), *_file_sets()],

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jobs.aside import written_aside
 from jobs.export.given import Item
 
 ENDING = ".nii.gz"
@@ -66,9 +67,23 @@ class About:
     version: str
     """Of this package."""
 
+    @property
+    def description(self) -> str:
+        """What a file that heads a dataset says of it."""
+        return f"Chest CT in HU, real and synthetic. {NOT_ANONYMISED}"
+
+    @property
+    def made_by(self) -> str:
+        """Package and version."""
+        return f"ct-factory {self.version}"
+
 
 def _as_given(out: Path) -> Path:
     return out
+
+
+def _nothing(exported: Sequence[Exported]) -> str:
+    return ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,6 +103,9 @@ class Format:
     folder: Callable[[Path], Path] = _as_given
     """Where the files go, of the folder that was named."""
 
+    caveat: Callable[[Sequence[Exported]], str] = _nothing
+    """What whoever goes on with it must know; empty where there is nothing."""
+
 
 def unfit_to_learn_from(item: Item) -> str:
     """Return why a format that trains and scores leaves a volume out; empty where it does not."""
@@ -99,10 +117,8 @@ def unfit_to_learn_from(item: Item) -> str:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.unfinished")
-    aside.write_bytes(content)
-    aside.replace(path)
+    with written_aside(path) as aside:
+        aside.write_bytes(content)
 
 
 def write_json(path: Path, content: Any) -> None:

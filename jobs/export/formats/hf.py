@@ -6,6 +6,7 @@ README.md                     the card
 """
 
 import json
+import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from jobs.console import command_line
 from jobs.export.formats.croissant import croissant
 from jobs.export.formats.format import (
     ENDING,
@@ -143,7 +145,7 @@ print(Path(rows[0]["image"]), rows[0]["kind"], rows[0]["shape"])
 ## How it was made
 
 {chr(10).join(f"- {line}" for line in _made_by(exported))}
-- Exported by ct-factory {about.version} from a manifest with sha256 `{about.manifest_sha256}`.
+- Exported by {about.made_by} from a manifest with sha256 `{about.manifest_sha256}`.
 
 The method is that of Lung-DDPM (IEEE TBME 2025): a diffusion model guided by a semantic layout draws the lungs, and
 the donor's anatomy stays around them. `qc_...` columns are what quality control measured of each volume.
@@ -201,12 +203,21 @@ def _first_split(exported: Sequence[Exported]) -> str:
     return next(split for split in SPLITS if split in found)
 
 
+def _next_step(out: Path) -> str:
+    # What a repository may be called.
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", out.resolve().name)
+    flags = {"--repo-type": "dataset", "--private": True, "--exclude": ".export/*"}
+    return command_line("hf upload", f"USER/{name}", out, flags=flags)
+
+
+def _caveat(exported: Sequence[Exported]) -> str:
+    return "upload it only if those whose scans it holds have agreed to it"
+
+
 FORMAT = Format(
     name="hf",
     place=_place,
     publish=_publish,
-    next_step=lambda out: (
-        f"hf upload USER/{out.name} {out} --repo-type dataset --private --exclude '.export/*', if those "
-        "whose scans it holds have agreed to it"
-    ),
+    next_step=_next_step,
+    caveat=_caveat,
 )

@@ -7,7 +7,6 @@ from pathlib import Path
 from jobs.export.formats.format import (
     ENDING,
     LABEL_NAMES,
-    NOT_ANONYMISED,
     About,
     Exported,
     Format,
@@ -29,14 +28,14 @@ def _publish(out: Path, exported: Sequence[Exported], about: About) -> Path:
         out / "dataset.json",
         {
             "name": about.name,
-            "description": f"Chest CT in HU, real and synthetic. {NOT_ANONYMISED}",
+            "description": about.description,
             "license": about.license,
             "labels": LABEL_NAMES,
             "grid": "the scan's own" if about.native else "the model's",
             "counts": {f"{split} {kind}": count for (split, kind), count in sorted(counts.items())},
             "volumes": LISTING,
             "manifest_sha256": about.manifest_sha256,
-            "made_by": f"ct-factory {about.version}",
+            "made_by": about.made_by,
         },
     )
     return out / LISTING

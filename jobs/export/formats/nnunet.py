@@ -9,11 +9,11 @@ import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 
 from jobs.export.formats.format import (
     ENDING,
     LABEL_NAMES,
-    NOT_ANONYMISED,
     About,
     Exported,
     Format,
@@ -104,10 +104,10 @@ def _publish(out: Path, exported: Sequence[Exported], about: About) -> Path:
             # Reads oblique scans too, which ITK refuses for the rounding of their axes.
             "overwrite_image_reader_writer": "NibabelIOWithReorient",
             "name": about.name,
-            "description": f"Chest CT in HU, real and synthetic. {NOT_ANONYMISED}",
+            "description": about.description,
             "licence": about.license,
             "manifest_sha256": about.manifest_sha256,
-            "made_by": f"ct-factory {about.version}",
+            "made_by": about.made_by,
         },
     )
     return path
@@ -122,7 +122,18 @@ def _next_step(out: Path) -> str:
     prepare = f"nnUNetv2_plan_and_preprocess -d {out.name[7:10]} --verify_dataset_integrity"
     if not (out / SPLITS).exists():
         return prepare
-    return f"{prepare} && cp {out / SPLITS} $nnUNet_preprocessed/{out.name}/"
+    return f'{prepare} && cp {quote(str(out / SPLITS))} "$nnUNet_preprocessed/{out.name}/"'
+
+
+def _caveat(exported: Sequence[Exported]) -> str:
+    """Tell what folds by patient do not hold out: they are dealt anew, after the volumes were drawn."""
+    training = [one for one in exported if one.row["split"] != "test"]
+    if not folds_of(training) or not any(one.item.is_synthetic for one in training):
+        return ""
+    return (
+        "each fold scores scans that the synthetic volumes may know: their model may have been trained on them, "
+        "and their nodules pasted elsewhere. Only imagesTs has none of these"
+    )
 
 
 FORMAT = Format(
@@ -131,4 +142,5 @@ FORMAT = Format(
     publish=_publish,
     next_step=_next_step,
     folder=_folder,
+    caveat=_caveat,
 )
