@@ -14,12 +14,7 @@ from highdicom.sr.coding import CodedConcept
 from pydicom import Dataset
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.sr.codedict import codes
-from pydicom.uid import (
-    CTImageStorage,
-    ExplicitVRLittleEndian,
-    RTStructureSetStorage,
-    generate_uid,
-)
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, RTStructureSetStorage, generate_uid
 
 from factory.axes import ras_from_lps
 from factory.dicom.stack import Stack
@@ -29,6 +24,11 @@ SPACING_MM = (3.0, 2.0, 2.0)
 LUNG_TYPE = codes.SCT.Lung
 NODULE_TYPE = CodedConcept("27925004", "SCT", "Nodule")
 ORGAN_TYPE = CodedConcept("113343008", "SCT", "Organ")
+BINARY, FRACTIONAL, LABELMAP = (
+    SegmentationTypeValues.BINARY,
+    SegmentationTypeValues.FRACTIONAL,
+    SegmentationTypeValues.LABELMAP,
+)
 
 
 def stack_of(

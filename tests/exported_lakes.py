@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,13 +9,14 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 from manifest_rows import sha
-from support import ingest_in_process, write_scan
+from support import connect_alone, ingest_in_process, write_scan
 
-from factory.digests import sha256_of_voxels
+from factory.digests import sha256_of_file, sha256_of_voxels
 from factory.ingest.prepare import IngestConfig
 from factory.lake import MANIFEST, Lake
 from factory.layouts import BACKGROUND
 from factory.volumes import Volume, read_volume, write_volume
+from jobs.export.job import ExportResult, export
 from jobs.lakes import read_row
 from manifests.read import read_manifest, rebase_uris
 from manifests.write import write_manifest
@@ -115,6 +115,19 @@ def set_rows(folder: Path, rows: Iterable[dict[str, Any]]) -> None:
     write_manifest(list(rows), manifest_of(folder))
 
 
+def change_row(made: Made, row: dict[str, Any], **changes: Any) -> None:
+    """Change the row of one synthetic volume in the lake's manifest."""
+    others = (one | changes if one["work_id"] == row["work_id"] else one for one in made.rows)
+    set_rows(made.lake, others)
+
+
+def change_volume(made: Made, row: dict[str, Any], **changes: Any) -> None:
+    """Write over the volume of a row, with other HU or another layout."""
+    volume = replace(made.volume_of(row), **changes)
+    shutil.rmtree(made.lake / row["image_uri"])
+    write_volume(Lake(made.lake).storage, row["image_uri"], volume)
+
+
 def rows_of(folder: Path) -> list[dict[str, Any]]:
     """Return the rows of a lake or case store."""
     rows: list[dict[str, Any]] = read_manifest(manifest_of(folder)).to_pylist()
@@ -129,24 +142,43 @@ def child_names(folder: Path, case_id: str) -> list[str]:
 
 def export_in_process(patch: Any) -> list[str]:
     """Make `export` write in this process; return the names of volumes as they are begun."""
-    from jobs.cluster import Cluster
     from jobs.export import job
 
     begun: list[str] = []
-
-    @contextmanager
-    def connect(address: str | None = None) -> Iterator[Cluster]:
-        yield Cluster(num_cpus=1, num_gpus=0, is_local=True)
 
     def run_tasks(function: Any, calls: Any, *, window: int) -> Iterator[tuple[Any, Any]]:
         for call in calls:
             begun.append(call[0].name)
             yield call, function(*call)
 
-    patch.setattr(job, "connect", connect)
+    patch.setattr(job, "connect", connect_alone)
     patch.setattr(job, "run_tasks", run_tasks)
     patch.setattr(job, "_window", lambda todo, cluster: 1)
     return begun
+
+
+def exported(made: Made, out: Path, **options: Any) -> ExportResult:
+    """Export a lake as NIfTI files."""
+    return export(str(made.lake), out, "nifti", **options)
+
+
+def files_of(out: Path) -> dict[str, str]:
+    """Return the digest of each file of an export, but for its own records."""
+    return {
+        path.relative_to(out).as_posix(): sha256_of_file(path)
+        for path in sorted(out.rglob("*"))
+        if path.is_file() and ".export" not in path.parts
+    }
+
+
+def synthetic(made: Made, number: int = 0) -> dict[str, Any]:
+    """Return one of the synthetic rows."""
+    return [row for row in made.rows if row["kind"] == "synthetic"][number]
+
+
+def name_of(row: dict[str, Any]) -> str:
+    """Return what the files of a synthetic volume are called."""
+    return f"{row['case_id']}_{row['work_id']}"
 
 
 def _drawn(lake: Lake, row: dict[str, Any], donor: Volume, index: int) -> dict[str, Any]:

@@ -1,21 +1,23 @@
 """Folders of layouts as the tests of `layouts` and `generate` need them, made without Ray."""
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from support import connect_alone
 
+from factory.digests import sha256_of_file
 from factory.nodules.layout_file import write_nifti
 from factory.nodules.rules import LayoutsConfig
 from factory.storage import Storage
 from factory.volumes import Volume, read_volume
 from jobs.cases import CaseStore
-from jobs.cluster import Cluster
 from jobs.layouts import job
 from jobs.layouts.table import open_layouts
+from manifests.read import read_table
+from manifests.schema import QUARANTINE_SCHEMA
 
 GRID = 32
 CONFIG = LayoutsConfig(diameters="uniform:14:18", max_nodules=2)
@@ -27,17 +29,13 @@ Row = dict[str, Any]
 def in_process(patch: pytest.MonkeyPatch) -> None:
     """Make `layouts` run in this process, one case after the other, with no cluster."""
 
-    @contextmanager
-    def connect(address: str | None = None) -> Iterator[Cluster]:
-        yield Cluster(num_cpus=1, num_gpus=0, is_local=True)
-
     def run_tasks(
         function: Callable[..., Any], calls: Iterable[tuple[Any, ...]], *, window: int
     ) -> Iterator[tuple[tuple[Any, ...], Any]]:
         for arguments in calls:
             yield arguments, function(*arguments)
 
-    patch.setattr(job, "connect", connect)
+    patch.setattr(job, "connect", connect_alone)
     patch.setattr(job, "run_tasks", run_tasks)
 
 
@@ -72,3 +70,15 @@ def edit(folder: Path, store: CaseStore, row: Row, layout: np.ndarray | None = N
     layout = draw_nodule(store, row["case_id"]) if layout is None else layout
     write_nifti(folder / row["file"], layout, volume.affine)
     return layout
+
+
+def reasons_of(folder: Path) -> dict[str, str]:
+    """Return why each item of the quarantine was given up."""
+    rows = read_table(folder / "quarantine.parquet", QUARANTINE_SCHEMA).to_pylist()
+    return {row["item_id"]: row["message"] for row in rows}
+
+
+def bytes_of(folder: Path) -> dict[str, str]:
+    """Return the digest of each layout, by its file."""
+    files = sorted(folder.rglob("*.nii.gz"))
+    return {str(file.relative_to(folder)): sha256_of_file(file) for file in files}

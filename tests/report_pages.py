@@ -12,6 +12,16 @@ import numpy as np
 import pytest
 from support import draw_in_process, make_case_store
 
+from factory.lake import MANIFEST, QUARANTINE
+from jobs.report.job import report
+from manifests.read import read_manifest
+from manifests.write import write_manifest
+
+PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
+"""One pixel."""
+
 VOID = {"meta", "link", "input", "img", "br", "rect", "path"}
 
 
@@ -112,8 +122,6 @@ def made_lake(folder: Path, model: Path, *, count: int = 4, grid: int = 16) -> P
 
 def half_done(lake: Path, *, keep: int) -> list[str]:
     """Make a lake one that is still being drawn; return the work ids that are left in it."""
-    from factory.lake import MANIFEST, QUARANTINE
-
     (lake / MANIFEST).unlink()
     (lake / QUARANTINE).unlink(missing_ok=True)
     commits = sorted((lake / "commits").glob("*.json"))
@@ -122,3 +130,50 @@ def half_done(lake: Path, *, keep: int) -> list[str]:
         for volume in (lake / "volumes").glob(f"{commit.stem}.*"):
             shutil.rmtree(volume)
     return [commit.stem for commit in commits[:keep]]
+
+
+def page_of(lake: Path, **given: Any) -> Page:
+    """Write the page of a lake, and read it."""
+    report(str(lake), **given)
+    return read_page(lake / "report.html")
+
+
+def rows_of(lake: Path) -> list[dict[str, Any]]:
+    """Return the rows of a lake's manifest."""
+    rows: list[dict[str, Any]] = read_manifest(lake / MANIFEST).to_pylist()
+    return rows
+
+
+def with_rows(lake: Path, *changes: dict[str, Any]) -> list[str]:
+    """Change the synthetic rows of a lake, in order; return their work ids."""
+    rows = rows_of(lake)
+    synthetic = [row for row in rows if row["kind"] == "synthetic"]
+    for row, change in zip(synthetic, changes, strict=False):
+        row.update(change)
+    write_manifest(rows, lake / MANIFEST)
+    return [row["work_id"] for row in synthetic]
+
+
+def record(work_id: str, **changes: Any) -> dict[str, Any]:
+    """Return the record of an item that was given up."""
+    return {
+        "item_id": work_id,
+        "case_id": "c7",
+        "stage": "generate",
+        "error_class": "CaseError",
+        "message": "case c7: torn",
+        "attempts": 3,
+        **changes,
+    }
+
+
+def evaluation_folder(
+    folder: Path, place: str, table: str = "| a | b |\n| --- | --- |\n| c | 7 |\n"
+) -> Path:
+    """Write what an evaluation of a set leaves: a table, a picture and its record."""
+    (folder / "tables").mkdir(parents=True)
+    (folder / "tables" / "table2.md").write_text(f"# Table II\n\n{table}", encoding="utf-8")
+    (folder / "mds.png").write_bytes(PNG)
+    sets = {"ours": {"place": place}}
+    (folder / "evaluation.json").write_text(json.dumps({"sets": sets}))
+    return folder

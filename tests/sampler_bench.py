@@ -15,6 +15,7 @@ from jobs.generate.config import GenerateConfig
 from jobs.generate.nodules import read_nodules
 from jobs.generate.plan import PlanSettings, WorkItem, plan_items
 from jobs.generate.settings import SamplerSettings
+from jobs.generate.synthesizers.traits import KNOWN
 from models.card import read_model_card
 
 CONFIG = GenerateConfig(steps=2)
@@ -101,3 +102,22 @@ MakeBench = Callable[..., Bench]
 
 def reference_of(store: CaseStore, case_id: str) -> Volume:
     return read_volume(Storage(store.url), donor_of(store, case_id)["image_uri"])
+
+
+def config_of(name: str, **changes: Any) -> GenerateConfig:
+    """Return settings of a synthesizer that takes two steps a volume."""
+    return GenerateConfig(synthesizer=name, steps=2, **changes)
+
+
+def bench_of(
+    store: CaseStore, model: Path, crops: Path, lake: Path, name: str, **changes: Any
+) -> Bench:
+    """Return a sampler that draws with a synthesizer, given only what it needs."""
+    traits = KNOWN[name]
+    return Bench(
+        store,
+        model if traits.needs_model else None,
+        lake,
+        config_of(name, **changes),
+        crops if traits.needs_crops else None,
+    )

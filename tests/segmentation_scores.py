@@ -142,3 +142,23 @@ def _made_up(patient, mean, label, seed):
         num_false=num_false,
         specificity=1.0 - of_test.uniform(0.5e-4, 2e-4),
     )
+
+
+def cells_of(page, start):
+    """Return the cells of each line of a table that begins with a cell."""
+    lines = [line for line in page.splitlines() if line.startswith(f"| {start} |")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def of_mix(tmp_path, label, dice, num_real=8, num_synthetic=0, **other):
+    """Return a run of a mix that was tested on as many patients as there are Dice."""
+    cases = [case(f"p{i}", dice=one) for i, one in enumerate(dice)]
+    return run_of(
+        tmp_path, cases, label=label, num_real=num_real, num_synthetic=num_synthetic, **other
+    )
+
+
+def one_of(summaries, name, group="all"):
+    """Return the one summary of a name and group."""
+    (found,) = [one for one in summaries if (one.name, one.group) == (name, group)]
+    return found

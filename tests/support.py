@@ -13,8 +13,10 @@ from factory.axes import ijk_from_zyx
 from factory.phantom import Phantom, draw_phantom
 
 if TYPE_CHECKING:
+    from factory.case import Case
     from factory.ingest.prepare import IngestConfig
     from factory.preprocessing import Preprocessing
+    from jobs.cluster import Cluster
 
 SCAN_SIZE = (30, 48, 64)
 
@@ -115,24 +117,43 @@ def ingest_in_process(scans: Path, path: Path, config: "IngestConfig") -> Path:
     return path
 
 
+def patient_1011(ct_dir: Path, config: "IngestConfig") -> "Case":
+    """Return LIDC-IDRI-1011, who has nodules of 5 to 23 mm, as `ingest` prepares the scan."""
+    from factory.ingest.prepare import prepare_case
+    from factory.ingest.sources import SourceCase
+
+    scan = f"{ct_dir}/thorax/lidc_1011"
+    source = SourceCase(
+        case_id="lidc_1011",
+        patient_id="lidc_1011",
+        ct=f"{scan}_ct.nii.gz",
+        lung=(f"{scan}_lung-auto.nii.gz",),
+        nodule=(f"{scan}_nodule.nii.gz",),
+    )
+    return prepare_case(source, config).case
+
+
+@contextmanager
+def connect_alone(address: str | None = None) -> "Iterator[Cluster]":
+    """Stand in for `jobs.cluster.connect`: one CPU, and no Ray."""
+    from jobs.cluster import Cluster
+
+    yield Cluster(num_cpus=1, num_gpus=0, is_local=True)
+
+
 def draw_in_process(patch: Any) -> None:
     """Make `generate` draw in this process, one item after the other, with no cluster.
 
     Args:
         patch: pytest's `monkeypatch`, or a `pytest.MonkeyPatch` of another scope.
     """
-    from jobs.cluster import Cluster
     from jobs.generate import job, pool
     from jobs.generate.actor import Sampler
-
-    @contextmanager
-    def connect(address: str | None = None) -> Iterator[Cluster]:
-        yield Cluster(num_cpus=1, num_gpus=0, is_local=True)
 
     def stream(settings: Any, todo: list[Any], store: Any, _: Any) -> Iterator[dict[str, Any]]:
         sampler = Sampler(settings)
         for content in pool.contents(todo, store):
             yield sampler.draw(content)
 
-    patch.setattr(job, "connect", connect)
+    patch.setattr(job, "connect", connect_alone)
     patch.setattr(pool, "stream", stream)

@@ -56,7 +56,7 @@ def test_demo_makes_a_dataset_and_a_picture_and_can_be_gone_on_with(tmp_path: Pa
     assert verified.returncode == 0, verified.stderr
     again = factory("generate", "--ratio", "0.5", folder=tmp_path / "demo")
     assert "no model in run/; taking the one that ships, demo" in again.stderr
-    assert "resuming: 3 of 3 items are done, 0 to draw" in again.stderr
+    assert "resuming: 3 of 3 items done, 0 to draw" in again.stderr
 
 
 def test_demo_does_not_write_into_somebody_elses_folder(tmp_path: Path) -> None:

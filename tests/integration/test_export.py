@@ -45,7 +45,7 @@ def test_a_lake_comes_out_on_ray_and_is_not_written_twice(
     code, stdout, stderr = run("export", made.lake, "--format", "nifti", "--out", out)
 
     assert (code, stdout) == (0, f"{out / 'volumes.csv'}\n")
-    assert "11 volumes exported (4 real, 7 synthetic; 11 written now, 0 kept)" in stderr
+    assert "(4 real, 7 synthetic; 11 written now, 0 kept)" in stderr
     assert f"left out: {broken['case_id']}_{broken['work_id']}: " in stderr
     assert len(list((out / "images").iterdir())) == 11
     assert list(out.rglob("*.unfinished")) == []

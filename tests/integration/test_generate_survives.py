@@ -11,13 +11,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from processes import kill_about
 from support import make_case_store
 
 from factory.lake import MANIFEST, PROGRESS, QUARANTINE, Lake
@@ -270,7 +270,7 @@ def test_twenty_kills_of_whatever_it_is_made_of_leave_the_set_of_a_calm_run(
             driver = subprocess.Popen(
                 command(cases, model_16, lake, recipe, 40), stdout=log, stderr=log
             )
-            kills += _kill_about(driver, chance, 20 - kills)
+            kills += kill_about(driver, chance, 20 - kills)
             driver.wait(timeout=60)
         ended = subprocess.run(
             command(cases, model_16, lake, recipe, 40), stdout=log, stderr=log, timeout=200
@@ -278,57 +278,6 @@ def test_twenty_kills_of_whatever_it_is_made_of_leave_the_set_of_a_calm_run(
     assert ended.returncode == 0, (tmp_path / "log").read_text()[-3000:]
     assert pq.read_table(lake / QUARANTINE).num_rows == 0
     assert digest(lake) == calm
-
-
-def _kill_about(driver: "subprocess.Popen[bytes]", chance: random.Random, most: int) -> int:
-    """Kill a few actors of a driver, then its raylet or itself; return how many were killed."""
-    kills = 0
-    while driver.poll() is None and kills < most:
-        actors = _children(driver.pid, "ray::MapWorker")
-        if not actors:
-            time.sleep(0.05)
-            continue
-        time.sleep(chance.uniform(0.0, 1.5))
-        last = kills >= 3 or kills == most - 1
-        victims = (_children(driver.pid, "raylet") or [driver.pid]) if last else actors
-        victim = driver.pid if last and chance.random() < 0.5 else chance.choice(victims)
-        try:
-            os.kill(victim, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
-        kills += 1
-        if last:
-            with suppress(subprocess.TimeoutExpired):
-                driver.wait(timeout=20)
-            driver.kill()
-            break
-    return kills
-
-
-def _children(pid: int, name: str) -> list[int]:
-    """Return the processes below one whose command begins with a name."""
-    parents, names = {}, {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal():
-            try:
-                stat = (entry / "stat").read_text()
-                names[int(entry.name)] = (entry / "cmdline").read_bytes().split(b"\0")[0].decode()
-            except (OSError, UnicodeDecodeError):
-                continue
-            parents[int(entry.name)] = int(stat[stat.rindex(")") + 2 :].split()[1])
-
-    def is_below(child: int) -> bool:
-        while child in parents:
-            if child == pid:
-                return True
-            child = parents[child]
-        return False
-
-    return [
-        child
-        for child, called in names.items()
-        if Path(called).name.startswith(name) and child != pid and is_below(child)
-    ]
 
 
 def _changed(method: str, function: Callable[..., Any]) -> type:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from support import save_nifti, write_scan
 
-from factory.errors import CaseError, FactoryError, StoreError
+from factory.errors import FactoryError, StoreError
 from factory.ingest.prepare import IngestConfig
 from factory.ingest.sources import find_cases
 from factory.lake import MANIFEST, QUARANTINE, Lake
@@ -91,7 +91,7 @@ MESSAGES = {
     "text": r"case text: .*text_ct\.nii\.gz cannot be read \(ImageFileError: .*\); expected a whole",
     "flat": r"case flat: .*flat_ct\.nii\.gz has 2 dimensions \(8, 8\); expected 3\. Split a series",
     "series": r"case series: .*series_ct\.nii\.gz has 4 dimensions \(8, 8, 8, 2\); expected 3\. Split",
-    "holes": r"case holes: .*holes_ct\.nii\.gz has 3 voxels that are NaN or infinite; expected HU in "
+    "holes": r"case holes: .*holes_ct\.nii\.gz has 3 voxels with NaN or infinity; expected HU in "
     r"every voxel\. Fill them \(air is -1000 HU\), or leave the case out\.",
     "shifted": r"case shifted: mask .*shifted_lung\.nii\.gz has shape \(z, y, x\) \(30, 48, 64\) at "
     r"\([\d., ]+\) mm from \([-\d., ]+\) mm, but the CT has .* expected one grid\. Resample the mask",
@@ -124,7 +124,9 @@ def test_broken_cases_do_not_stop_whole_ones(bad_store: Path) -> None:
 def test_a_source_of_only_broken_cases_is_an_error(tmp_path: Path) -> None:
     write_scan(tmp_path / "scans", "only", 1)
     (tmp_path / "scans" / "only_ct.nii.gz").write_bytes(b"")
-    with pytest.raises(FactoryError, match=r"all 1 cases were quarantined; expected at least one"):
+    with pytest.raises(
+        FactoryError, match=r"nothing left of 1 case, all quarantined; expected at least one"
+    ):
         ingest(tmp_path / "scans", tmp_path / "cases", CONFIG)
 
 
@@ -279,14 +281,15 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     finally:
         os.seteuid(user)
     assert str(caught.value) == (
-        f"source {closed}: found Permission denied; expected a folder that can be read. Check the "
+        f"source {closed}: found no permission; expected a folder that can be read. Check the "
         "path and its permissions."
     )
 
 
-def test_case_errors_survive_the_way_between_processes() -> None:
-    import pickle
-
-    error = CaseError("a", "found x; expected y. Do z.")
-    again = pickle.loads(pickle.dumps(error))
-    assert (str(again), again.case_id) == ("case a: found x; expected y. Do z.", "a")
+def test_a_relative_source_is_found_by_workers_that_stand_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_scan(tmp_path / "scans", "one", 1)
+    # Those of this cluster stand where it was started.
+    monkeypatch.chdir(tmp_path)
+    assert ingest(Path("scans"), tmp_path / "cases", CONFIG).num_cases == 1

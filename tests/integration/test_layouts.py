@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from layout_folders import CONFIG, GRID, edit, make_layouts, rows_of, volume_of
 from scipy import ndimage
-from support import draw_in_process, ingest_in_process, make_case_store, random_checkpoint
+from support import draw_in_process, ingest_in_process, random_checkpoint
 from typer.testing import CliRunner
 
 from factory.digests import sha256_of_voxels
@@ -31,33 +31,9 @@ from manifests.schema import QUARANTINE_SCHEMA
 
 
 @pytest.fixture(scope="module")
-def cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three phantoms; c0 and c1 have a nodule, c2 has none."""
-    return make_case_store(tmp_path_factory.mktemp("store") / "cases", 3, grid=GRID, bare=1)
-
-
-@pytest.fixture(scope="module")
-def store(cases: Path) -> CaseStore:
-    return open_case_store(cases)
-
-
-@pytest.fixture(scope="module")
-def made(cases: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two layouts of each case; only to be copied."""
-    out = tmp_path_factory.mktemp("made") / "layouts"
-    make_layouts(cases, out)
-    return out
-
-
-@pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("model") / "model"
     return random_checkpoint(path, seed=0, grid=GRID)
-
-
-@pytest.fixture
-def folder(made: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(made, tmp_path / "layouts"))
 
 
 @pytest.fixture
@@ -77,19 +53,21 @@ def rows_in(lake: Path) -> list[dict[str, Any]]:
 
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_cluster")
-def test_layouts_are_the_same_on_a_cluster(cases: Path, made: Path, tmp_path: Path) -> None:
-    result = layouts(str(cases), tmp_path / "layouts", CONFIG, per_case=2)
+def test_layouts_are_the_same_on_a_cluster(
+    cases_32: Path, made_layouts: Path, tmp_path: Path
+) -> None:
+    result = layouts(str(cases_32), tmp_path / "layouts", CONFIG, per_case=2)
     assert (result.num_cases, result.num_layouts, result.num_quarantined) == (3, 6, 0)
-    assert open_layouts(tmp_path / "layouts") == open_layouts(made)
+    assert open_layouts(tmp_path / "layouts") == open_layouts(made_layouts)
 
 
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_cluster")
-def test_the_command_says_what_was_made_and_what_comes_next(cases: Path, tmp_path: Path) -> None:
+def test_the_command_says_what_was_made_and_what_comes_next(cases_32: Path, tmp_path: Path) -> None:
     recipe = tmp_path / "own.toml"
     recipe.write_text('[layouts]\ndiameters = "uniform:14:18"\n[layouts.shares]\npleura = 1.0\n')
     out = tmp_path / "layouts"
-    command = ["layouts", "--cases", str(cases), "--out", str(out), "--recipe", str(recipe)]
+    command = ["layouts", "--cases", str(cases_32), "--out", str(out), "--recipe", str(recipe)]
     result = CliRunner().invoke(app, [*command, "--per-case", "1", "--case", "c1", "--case", "c2"])
     assert result.exit_code == 0, result.stderr
     assert result.stdout == f"{out / 'layouts.parquet'}\n"
@@ -127,17 +105,17 @@ def test_layouts_of_a_real_scan_lie_where_their_rules_say(ct_dir: Path, tmp_path
 
 @pytest.mark.usefixtures("drawn_here")
 def test_volumes_are_drawn_after_rules_and_edits_and_can_be_verified(
-    folder: Path, cases: Path, store: CaseStore, model: Path, tmp_path: Path
+    layout_folder: Path, cases_32: Path, store_32: CaseStore, model: Path, tmp_path: Path
 ) -> None:
-    row = rows_of(folder, "c0")[0]
-    written = edit(folder, store, row)
-    result = run(cases, model, tmp_path / "lake", folder, 6)
+    row = rows_of(layout_folder, "c0")[0]
+    written = edit(layout_folder, store_32, row)
+    result = run(cases_32, model, tmp_path / "lake", layout_folder, 6)
     assert (result.num_synthetic, result.num_quarantined) == (6, 0)
     rows = rows_in(tmp_path / "lake")
-    made = {one["layout_sha256"]: one for one in read_all(folder)}
+    made = {one["layout_sha256"]: one for one in read_all(layout_folder)}
     for drawn in rows:
         volume = read_row(tmp_path / "lake" / "manifest.parquet", drawn)
-        reference = volume_of(store, drawn["case_id"])
+        reference = volume_of(store_32, drawn["case_id"])
         outside = volume.layout == 0
         assert (volume.ct[outside] == reference.ct[outside]).all()
         assert sha256_of_voxels(volume.layout) == drawn["layout_sha256"]
@@ -160,40 +138,44 @@ def read_all(folder: Path) -> list[dict[str, Any]]:
 
 @pytest.mark.usefixtures("drawn_here")
 def test_the_same_command_goes_on_and_an_edit_in_between_is_refused(
-    folder: Path, cases: Path, store: CaseStore, model: Path, tmp_path: Path
+    layout_folder: Path, cases_32: Path, store_32: CaseStore, model: Path, tmp_path: Path
 ) -> None:
-    run(cases, model, tmp_path / "lake", folder, 2)
+    run(cases_32, model, tmp_path / "lake", layout_folder, 2)
     first = {row["work_id"] for row in rows_in(tmp_path / "lake")}
-    run(cases, model, tmp_path / "lake", folder, 4)
+    run(cases_32, model, tmp_path / "lake", layout_folder, 4)
     assert first < {row["work_id"] for row in rows_in(tmp_path / "lake")}
     for case_id in ("c0", "c1", "c2"):
-        edit(folder, store, rows_of(folder, case_id)[0])
+        edit(layout_folder, store_32, rows_of(layout_folder, case_id)[0])
     with pytest.raises(
         StoreError, match=r"holds another plan \(settings\.layouts was \w+, is \w+\)"
     ):
-        run(cases, model, tmp_path / "lake", folder, 4)
+        run(cases_32, model, tmp_path / "lake", layout_folder, 4)
     with pytest.raises(
         StoreError, match=r"holds another plan \(settings\.layouts was \w+, is absent"
     ):
-        run(cases, model, tmp_path / "lake", None, 4)
+        run(cases_32, model, tmp_path / "lake", None, 4)
 
 
 @pytest.mark.usefixtures("drawn_here")
 def test_refused_layouts_and_unknown_files_are_recorded_and_told(
-    folder: Path, cases: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    layout_folder: Path,
+    cases_32: Path,
+    model: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    first, second = rows_of(folder, "c0")
+    first, second = rows_of(layout_folder, "c0")
     for row in (first, second):
-        (folder / row["file"]).write_bytes(b"torn")
-    shutil.copy(folder / first["file"], folder / "c1" / "mine.nii.gz")
-    result = run(cases, model, tmp_path / "lake", folder, 2)
+        (layout_folder / row["file"]).write_bytes(b"torn")
+    shutil.copy(layout_folder / first["file"], layout_folder / "c1" / "mine.nii.gz")
+    result = run(cases_32, model, tmp_path / "lake", layout_folder, 2)
     told = capsys.readouterr().err
     assert told.count("refused: case c0:") == 2
     # Before the first volume is drawn: there is time to mend them.
     assert told.rindex("refused:") < told.index("sampler actor")
     assert result.num_quarantined == 2
     assert "mine.nii.gz was left out: it is none of the layouts" in told
-    assert "warning: 1 of 3 training cases have no layout, and are not drawn" in told
+    assert "warning: 1 of 3 training cases without a layout, not drawn after" in told
     table = read_table(tmp_path / "lake" / "quarantine.parquet", QUARANTINE_SCHEMA).to_pylist()
     assert {(row["item_id"], row["stage"]) for row in table} == {
         (f"c0.{row['layout_id']}", "layout") for row in (first, second)

@@ -5,15 +5,15 @@ Skipped where there is no Chromium. FACTORY_CHROMIUM names another than those th
 
 import base64
 import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from browsers import check_contrast, running_browser, windowed
+from browsers import Seen, check_contrast, opening, windowed
 from PIL import Image
 from report_pages import made_lake, slices_of, unpacked
 
@@ -26,11 +26,6 @@ pytestmark = pytest.mark.slow
 
 WIDTHS = (1280, 400)
 LUNG, MEDIASTINUM = (-600, 1500), (40, 400)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    yield from running_browser()
 
 
 @pytest.fixture(scope="module")
@@ -52,14 +47,8 @@ def page_file(tmp_path_factory: pytest.TempPathFactory, model_16: Path) -> Path:
 
 
 @dataclass
-class Seen:
-    """A page that is open, and what it did."""
-
-    page: Any
-    told: list[str] = field(default_factory=list)
-    """Console messages and errors."""
-    asked: list[str] = field(default_factory=list)
-    """URLs that were asked for."""
+class SeenReport(Seen):
+    """The page of `factory report`, open."""
 
     def pixels(self, panel: str, number: int = 1) -> np.ndarray:
         """Return a canvas, a colour for each voxel."""
@@ -85,23 +74,9 @@ class Seen:
 
 
 @pytest.fixture
-def open_page(browser: Any, page_file: Path) -> Iterator[Any]:
-    contexts = []
-
-    def opened(width: int = 1280, **settings: Any) -> Seen:
-        context = browser.new_context(viewport={"width": width, "height": 900}, **settings)
-        contexts.append(context)
-        seen = Seen(context.new_page())
-        seen.page.on("console", lambda message: seen.told.append(message.text))
-        seen.page.on("pageerror", lambda error: seen.told.append(str(error)))
-        seen.page.on("request", lambda request: seen.asked.append(request.url))
-        seen.page.goto(page_file.as_uri())
-        seen.page.locator("html[data-ready]").wait_for(state="attached")
-        return seen
-
-    yield opened
-    for context in contexts:
-        context.close()
+def open_page(browser: Any, page_file: Path) -> Iterator[Callable[..., SeenReport]]:
+    with opening(browser, page_file.as_uri(), SeenReport) as opened:
+        yield opened
 
 
 def expected_slices(page_file: Path) -> tuple[np.ndarray, np.ndarray, int]:

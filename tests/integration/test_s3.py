@@ -172,7 +172,7 @@ def test_a_volume_comes_back_from_a_bucket_and_a_lost_chunk_is_found(folder: Sto
     np.testing.assert_array_equal(back.layout, CONTENT.layout)
     folder.remove("volumes/a.0.ome.zarr/0/c")
     with pytest.raises(
-        StoreError, match=r"s3://.*a\.0\.ome\.zarr: found 4096 voxels that were never"
+        StoreError, match=r"s3://.*a\.0\.ome\.zarr: found 4,096 voxels never written"
     ):
         read_volume(folder, "volumes/a.0.ome.zarr")
 
@@ -236,7 +236,7 @@ def test_cases_and_lake_live_in_a_bucket_and_no_written_byte_holds_the_secret(
     told = _in_a_process(server, str(tmp_path / "scans"), f"{folder.url}/model", folder.url)
     assert "planned 2\ncommitted 2\nquarantined 0\nmissing 0\npublished yes\n" in told.stdout
     assert f"ok {folder.url}/lake\n" in told.stdout
-    assert "resuming: 2 of 2 items are done, 0 to draw" in told.stderr
+    assert "resuming: 2 of 2 items done, 0 to draw" in told.stderr
     objects = s3fs.S3FileSystem().find(folder.url)
     assert sum(name.endswith("manifest.parquet") for name in objects) == 2
     written = [s3fs.S3FileSystem().cat_file(name) for name in objects]

@@ -5,17 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from generated import ingested
 from nodule_crops import write_crops
-from support import write_scan
 
-from factory.ingest.prepare import IngestConfig
 from factory.lake import MANIFEST, Lake
 from jobs import verify
 from jobs.amount import Amount
 from jobs.generate.actors import NumActors
 from jobs.generate.config import GenerateConfig
 from jobs.generate.job import generate
-from jobs.ingest.job import ingest
 from jobs.lakes import read_row
 from jobs.mix import write as write_mix
 from jobs.recipe import load_recipe
@@ -30,11 +28,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 @pytest.fixture(scope="module")
 def cases(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> Path:
     """Three phantoms on a 16^3 grid, one without nodules."""
-    folder = tmp_path_factory.mktemp("synthesizers")
-    for seed in range(3):
-        write_scan(folder / "scans", f"p{seed}", seed, nodule=seed != 2)
-    ingest(folder / "scans", folder / "cases", IngestConfig(grid=16))
-    return folder / "cases"
+    return ingested(tmp_path_factory.mktemp("synthesizers"), 3)
 
 
 def test_pasted_nodules_come_out_alike_from_one_actor_and_from_three_and_enter_a_mix(

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from processes import commands_below
 from support import make_case_store
 from train_runs import losses, train_to
 
@@ -103,24 +104,8 @@ def test_a_worker_that_is_killed_is_replaced_and_the_curve_is_the_calm_one(
 
 def training_workers() -> list[int]:
     """Processes of Ray Train's workers that this process has started, through Ray's daemons."""
-    parents: dict[int, int] = {}
-    named: list[int] = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            pid = int(folder.name)
-            parents[pid] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-            if b"RayTrainWorker" in (folder / "cmdline").read_bytes():
-                named.append(pid)
-        except OSError:
-            continue
-    return [pid for pid in named if os.getpid() in ancestors(pid, parents)]
-
-
-def ancestors(pid: int, parents: dict[int, int]) -> list[int]:
-    found = []
-    while pid := parents.get(pid, 0):
-        found.append(pid)
-    return found
+    below = commands_below(os.getpid())
+    return [pid for pid, line in below.items() if "RayTrainWorker" in line]
 
 
 def test_a_run_goes_on_with_other_workers_within_rounding(
@@ -173,4 +158,4 @@ def test_ctrl_c_says_how_to_go_on(cases: Path, tmp_path: Path) -> None:
     os.killpg(driver.pid, signal.SIGINT)
     told = driver.communicate(timeout=120)[1]
     assert driver.returncode == 130, told
-    assert "interrupted: the same command goes on where it was" in told
+    assert "interrupted: the same command goes on from what is finished" in told

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from annotation_files import LUNG_TYPE, NODULE_TYPE, circles, write_rtstruct, write_seg
 from dicom_scans import DicomScan, write_dicom_scan
-from lidc_xml import lidc_text, read_of, reads_of, ring
+from drawn_files import write_drawn
+from lidc_xml import lidc_text, reads_of
 from support import save_nifti, write_scan
 
 from factory.axes import to_orientation
@@ -17,7 +18,6 @@ from factory.ingest import drawn
 from factory.ingest.points import NodulePoint
 from factory.ingest.prepare import IngestConfig, PreparedCase, prepare_case
 from factory.ingest.sources import SourceCase, find_cases
-from factory.lidc.reads import Contour, LidcReads, Ratings, ReadNodule
 
 GRID = IngestConfig(grid=32)
 
@@ -29,39 +29,7 @@ def scan(tmp_path_factory: pytest.TempPathFactory) -> DicomScan:
 
 @pytest.fixture(scope="module")
 def files(scan: DicomScan, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Files of readers: lungs as SEG and RTSTRUCT, nodules as SEG, lungs and nodules as NIfTI."""
-    folder, stack = tmp_path_factory.mktemp("drawn"), scan.stack
-    lung, nodule = scan.stored(scan.drawn.lung), scan.stored(scan.drawn.nodule > 0)
-    write_seg(folder / "lung.dcm", stack, {"lung": (LUNG_TYPE, lung)})
-    write_seg(folder / "nodule.dcm", stack, {"nodule": (NODULE_TYPE, nodule)})
-    write_seg(folder / "both.dcm", stack, {"l": (LUNG_TYPE, lung), "n": (NODULE_TYPE, nodule)})
-    write_rtstruct(folder / "gtv.dcm", stack, {"GTV": circles(stack, 12.0)})
-    save_nifti(folder / "lung.nii.gz", scan.drawn.lung.astype(np.uint8), scan.drawn.affine)
-    save_nifti(folder / "nodule.nii.gz", scan.drawn.nodule, scan.drawn.affine)
-    (folder / "reads.xml").write_text(lidc_text(reads(scan)))
-    return {path.name: str(path) for path in folder.iterdir()}
-
-
-def reads(scan: DicomScan) -> LidcReads:
-    """Return what two readers outlined: the first nodule of the phantom, as a box of its extent."""
-
-    def outlined(malignancy: int) -> ReadNodule:
-        inside = scan.stored(scan.drawn.nodule == 1)
-        z, y, x = (np.unique(at) for at in np.nonzero(inside))
-        edge = ring(y[0], x[0], len(y), len(x))
-        ratings = Ratings(malignancy=malignancy, texture=5)
-        return read_of(
-            *(
-                Contour(z_mm=0.0, sop_uid=scan.files.sop_uids[k], inclusion=True, edge=edge)
-                for k in z
-            ),
-            ratings=ratings,
-        )
-
-    marked = reads_of(
-        [outlined(5)], [outlined(4)], [], [], series_uid=scan.files.series_uid, num_small=2
-    )
-    return replace(marked, study_uid=scan.files.study_uid)
+    return write_drawn(tmp_path_factory.mktemp("drawn"), scan)
 
 
 @pytest.fixture

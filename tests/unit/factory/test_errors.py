@@ -88,3 +88,9 @@ def test_a_case_error_names_its_case_once_also_after_a_journey():
 )
 def test_usage_errors_exit_2_like_clicks_and_all_others_1(error, code):
     assert error.exit_code == code
+
+
+def test_case_errors_survive_the_way_between_processes() -> None:
+    error = CaseError("a", "found x; expected y. Do z.")
+    again = pickle.loads(pickle.dumps(error))
+    assert (str(again), again.case_id) == ("case a: found x; expected y. Do z.", "a")

@@ -94,3 +94,16 @@ def test_nothing_has_no_figure():
         nearest(np.zeros((2, 3)), np.zeros((0, 3)))
     with pytest.raises(ValueError, match=r"0 synthetic, 60 training and 60 held-out"):
         share_closer_to_training(np.zeros((0, 6)), TRAINING, HELD_OUT)
+
+
+def test_half_lie_closer_to_training_where_nothing_is_copied_with_the_donors_left_out() -> None:
+    """Of three training volumes two are left: with three held-out ones against them it would be 0.4."""
+    shares = []
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        synthetic, training, held_out = (rng.normal(size=(count, 8)) for count in (12, 3, 3))
+        names = [f"{number % 3}" for number in range(12)], ["0", "1", "2"]
+        found = share_closer_to_training(synthetic, training, held_out, apart=names, seed=seed)
+        shares.append(found.value)
+
+    assert np.mean(shares) == pytest.approx(0.5, abs=0.04)

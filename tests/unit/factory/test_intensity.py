@@ -30,7 +30,7 @@ def test_a_sampler_that_overshoots_is_clipped_to_the_window():
 def test_a_voxel_that_is_nan_is_an_error_and_never_becomes_tissue():
     units = np.zeros((2, 2, 2), np.float32)
     units[0, 1] = np.nan
-    with pytest.raises(ValueError, match=r"found 2 voxels that are NaN; expected window units"):
+    with pytest.raises(ValueError, match=r"found 2 voxels with NaN; expected window units"):
         HuWindow().decode(units)
 
 
@@ -90,7 +90,7 @@ def test_what_is_drawn_stays_within_the_range_of_its_slice():
 def test_a_slice_with_a_voxel_that_is_nan_is_an_error():
     units = np.zeros((4, 1, 2), np.float32)
     units[1, 0, 1] = np.nan
-    with pytest.raises(ValueError, match=r"found 1 voxels that are NaN; expected .*Look for NaN"):
+    with pytest.raises(ValueError, match=r"found 1 voxel with NaN; expected .*Look for NaN"):
         SliceRanges.of(slices()).decode(units)
 
 

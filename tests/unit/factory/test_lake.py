@@ -5,15 +5,10 @@ from factory.errors import StoreError
 from factory.lake import Lake
 
 
-@pytest.fixture(params=["local", "memory"])
-def lake(request, tmp_path):
+@pytest.fixture
+def lake(storage):
     """An empty lake, on disk and behind an fsspec URL."""
-    if request.param == "local":
-        yield Lake(tmp_path / "lake")
-        return
-    remote = Lake(f"memory://{tmp_path.name}")
-    yield remote
-    remote.storage.remove("")
+    return Lake(storage.url)
 
 
 def write(lake: Lake, item: str, attempt: str) -> str:

@@ -55,7 +55,7 @@ def test_only_readers_who_outlined_a_nodule_count_unless_all_are_to():
 def test_a_nodule_of_one_reader_is_gone_where_half_of_all_are_asked_for():
     found = agreed(*four_readers(14), [], [], of_all_readers=True)
     assert (found.nodules, found.labels.max()) == ((), 0)
-    assert found.notes == ("1 nodules without a voxel that enough readers agree on: left out",)
+    assert found.notes == ("1 nodule without a voxel that enough readers agree on: left out",)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_nodules_of_too_few_readers_are_left_out_and_told():
     readers[0].append(box_read([8], 30, 30, 3, 3))
     found = agreed(*readers, min_readers=2)
     assert [nodule.num_readers for nodule in found.nodules] == [3]
-    assert found.notes == ("1 nodules that fewer than 2 readers outlined: left out",)
+    assert found.notes == ("1 nodule outlined by fewer than 2 readers: left out",)
     assert [nodule.num_readers for nodule in agreed(*readers).nodules] == [3, 1]
 
 
@@ -188,8 +188,8 @@ def test_notes_of_reading_and_drawing_are_passed_on():
     reads = replace(reads_of([beyond]), notes=("2 blinded reads left out",))
     assert consensus(reads, make_stack(), HALF).notes == (
         "2 blinded reads left out",
-        "1 contours lie on slices that the CT lacks: left out",
-        "1 outlined nodules lie wholly on slices that the CT lacks: left out",
+        "1 contour on slices that the CT lacks: left out",
+        "1 outlined nodule wholly on slices that the CT lacks: left out",
     )
 
 

@@ -100,7 +100,7 @@ def test_contours_of_a_ct_with_new_uids_are_placed_by_their_height(step_mm):
     )
     slices = [4, 5] if step_mm > 0 else [7, 6]
     np.testing.assert_array_equal(volume, box(slices, 10, 20, 3, 3))
-    assert notes == ["2 contours placed by their height: no slice has their UID"]
+    assert notes == ["2 contours placed by height: no slice has the UID"]
 
 
 @pytest.mark.parametrize(("off_mm", "placed"), [(0.4, True), (0.6, False), (-0.4, True)])
@@ -109,7 +109,7 @@ def test_a_height_may_miss_its_slice_by_a_fifth_of_the_way_to_the_next(off_mm, p
     contours = [on_slice(4, ring(10, 20, 3, 3)), on_slice(5, ring(10, 20, 3, 3))]
     reads, notes = draw_reads(reads_of([read_of(*contours)]), stack)
     assert len(reads) == placed
-    assert ("placed by their height" in notes[0]) == placed
+    assert ("placed by height" in notes[0]) == placed
 
 
 def test_a_filled_slice_takes_the_contours_of_its_height():
@@ -117,7 +117,7 @@ def test_a_filled_slice_takes_the_contours_of_its_height():
     contours = [on_slice(k, ring(10, 20, 3, 3)) for k in (4, 5)]
     volume, notes = drawn(*contours, stack=make_stack(sop_uids=uids, filled=(5,)))
     np.testing.assert_array_equal(volume, box([4, 5], 10, 20, 3, 3))
-    assert notes == ["1 contours placed by their height: no slice has their UID"]
+    assert notes == ["1 contour placed by height: no slice has the UID"]
 
 
 def test_a_contour_without_a_uid_is_placed_by_its_height_and_never_on_a_slice_without_one():
@@ -132,8 +132,8 @@ def test_contours_and_nodules_on_slices_that_the_ct_lacks_are_told():
     reads, notes = draw_reads(reads_of([read_of(*contours), beyond]), make_stack())
     np.testing.assert_array_equal(voxels(*reads), box([10, 11], 10, 20, 3, 3))
     assert notes == [
-        "4 contours lie on slices that the CT lacks: left out",
-        "1 outlined nodules lie wholly on slices that the CT lacks: left out",
+        "4 contours on slices that the CT lacks: left out",
+        "1 outlined nodule wholly on slices that the CT lacks: left out",
     ]
 
 
@@ -142,7 +142,7 @@ def test_a_nodule_whose_outlines_enclose_nothing_is_told():
         reads_of([read_of(on_slice(4, [(5, 5), (5, 6)])), box_read([5], 8, 8, 2, 2)]), make_stack()
     )
     assert [read.corner for read in reads] == [(5, 8, 8)]
-    assert notes == ["1 outlined nodules enclose no voxel: left out"]
+    assert notes == ["1 outlined nodule without a voxel inside: left out"]
 
 
 def test_reads_of_another_series_are_refused_even_where_the_heights_agree():

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy import ndimage
+from support import patient_1011
 
 from factory.case import Case
-from factory.ingest.prepare import IngestConfig, prepare_case
-from factory.ingest.sources import SourceCase
+from factory.ingest.prepare import IngestConfig
 from factory.layouts import LUNG, NODULE
 from factory.likeness import Likeness, likeness
 
@@ -184,15 +184,7 @@ def test_another_shape_and_a_layout_without_lung_are_refused() -> None:
 @pytest.fixture(scope="module")
 def real_case(ct_dir: Path) -> Case:
     """A patient with nodules of 5 to 23 mm, on a grid of 64^3 over the lungs."""
-    scan = f"{ct_dir}/thorax/lidc_1011"
-    source = SourceCase(
-        case_id="lidc_1011",
-        patient_id="lidc_1011",
-        ct=f"{scan}_ct.nii.gz",
-        lung=(f"{scan}_lung-auto.nii.gz",),
-        nodule=(f"{scan}_nodule.nii.gz",),
-    )
-    return prepare_case(source, IngestConfig(grid=64)).case
+    return patient_1011(ct_dir, IngestConfig(grid=64))
 
 
 def redrawn(case: Case, drawn_hu: np.ndarray) -> Likeness:

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from meta_images import meta_header
 
 from factory.axes import ras_from_lps, ras_from_zyx
 from factory.errors import CaseError
@@ -15,12 +16,7 @@ HU = (np.arange(120).reshape(SHAPE) * 20 - 1000).astype("<i2")
 
 def write(folder: Path, name: str = "a.mha", content: bytes | None = None, **fields: str) -> str:
     """Write a MetaImage; None takes a field away."""
-    header = {
-        "ObjectType": "Image",
-        "NDims": "3",
-        "BinaryData": "True",
-        "BinaryDataByteOrderMSB": "False",
-        "CompressedData": "False",
+    header: dict[str, str | None] = {
         "TransformMatrix": "1 0 0 0 1 0 0 0 1",
         "Offset": "-10 20 -300",
         "ElementSpacing": "0.7 0.8 2.5",
@@ -29,8 +25,7 @@ def write(folder: Path, name: str = "a.mha", content: bytes | None = None, **fie
     }
     header |= fields
     data_file = header.pop("ElementDataFile", "LOCAL" if name.endswith(".mha") else "a.raw")
-    lines = [f"{key} = {value}\n" for key, value in header.items() if value is not None]
-    text = "".join([*lines, f"ElementDataFile = {data_file}\n"]).encode()
+    text = meta_header(**header, ElementDataFile=data_file)
     voxels = HU.tobytes() if content is None else content
     if data_file == "LOCAL":
         text += voxels

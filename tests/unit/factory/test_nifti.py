@@ -112,7 +112,7 @@ def test_a_single_slice_is_refused(ct_of):
 def test_voxels_that_are_no_numbers_are_counted_and_refused(ct_of, bad):
     volume = hu_of(np.float32)
     volume[1, 2, 3:5] = bad
-    with pytest.raises(CaseError, match=r"has 2 voxels that are NaN or infinite; expected HU in"):
+    with pytest.raises(CaseError, match=r"has 2 voxels with NaN or infinity; expected HU in"):
         ct_of(volume)
 
 

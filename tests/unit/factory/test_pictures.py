@@ -51,7 +51,7 @@ def test_nodule_that_touches_itself_only_at_corners_counts_as_one() -> None:
     assert slice_index(layout) == 5
 
 
-def test_slice_without_a_nodule_is_the_middle_of_the_lungs_and_without_lungs_of_the_volume() -> (
+def test_slice_without_a_nodule_shows_most_lung_and_without_lungs_the_middle_of_the_volume() -> (
     None
 ):
     layout = np.zeros((20, 4, 4), dtype=np.uint8)
@@ -59,6 +59,9 @@ def test_slice_without_a_nodule_is_the_middle_of_the_lungs_and_without_lungs_of_
 
     layout[13:18, 1:3, 1:3] = LUNG
     assert slice_index(layout) == 15
+
+    layout[17, 1:4, 1:4] = LUNG
+    assert slice_index(layout) == 17
 
 
 def test_anterior_is_up_and_the_right_of_the_patient_is_on_the_left_of_the_viewer() -> None:
@@ -132,6 +135,38 @@ def test_nodule_is_outlined_so_that_colour_is_not_needed(
     panel = pixels[:, int(0.27 * width) : int(0.47 * width)]
     yellow = (panel[..., 0] > 0.9) & (panel[..., 1] > 0.75) & (panel[..., 2] < 0.3)
     assert yellow.sum() > 40
+
+
+def test_bar_has_the_length_that_it_says(row: ComparisonRow, tmp_path: Path) -> None:
+    """A slice of 150 mm has one of 20 mm: a longer one would take more than a quarter of it."""
+    black = np.full_like(row.reference_hu, -2000)
+    wide = replace(row, reference_hu=black, synthetic_hu=black, spacing_mm=(5.0, 5.0, 5.0))
+    comparison_figure([wide], tmp_path / "a.png")
+
+    pixels = _pixels(tmp_path / "a.png")
+    grey = pixels.mean(axis=-1)
+    is_dark = (grey < 0.05).mean(axis=0) > 0.5
+    start = int(is_dark.argmax())
+    panel = grey[:, start : start + int(is_dark[start:].argmin())]
+    lower = panel[panel.shape[0] // 2 :]
+    of_air = lower[(lower[:, -20:] < 0.05).all(axis=1)]
+    length = int((of_air > 0.9).sum(axis=1).max())
+    assert length == pytest.approx(20 / 150 * panel.shape[1], abs=3)
+
+
+def test_panels_say_what_the_reference_is(
+    row: ComparisonRow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    titles: list[str] = []
+    monkeypatch.setattr("matplotlib.axes.Axes.set_title", lambda _, text, **__: titles.append(text))
+    comparison_figure([replace(row, reference_name="real scan")], tmp_path / "a.png")
+
+    assert titles == [
+        "real scan, lung window -1350 to 150 HU",
+        "layout at z = 5: lung blue, nodule outlined",
+        "synthetic, lung window -1350 to 150 HU",
+        "synthetic minus real scan, HU",
+    ]
 
 
 def test_same_rows_give_the_same_file(row: ComparisonRow, tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def test_a_table_with_other_columns_names_them(table):
 
 
 def test_a_table_that_cannot_be_read_says_why(table, tmp_path):
-    with pytest.raises(FactoryError, match=r"points .*nowhere: found No such file or directory;"):
+    with pytest.raises(FactoryError, match=r"points .*nowhere: found no such file or folder;"):
         read_points(tmp_path / "nowhere")
     with pytest.raises(
         FactoryError, match=r"found bytes that are no text .*expected a CSV in UTF-8"

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support import patient_1011
 
 from factory.axes import to_orientation
 from factory.case import Case
 from factory.errors import ModelError
-from factory.ingest.prepare import IngestConfig, prepare_case
-from factory.ingest.sources import SourceCase
+from factory.ingest.prepare import IngestConfig
 from factory.intensity import HuWindow
 from factory.layouts import LUNG, NODULE
 from factory.preprocessing import Preprocessing, published
@@ -38,15 +38,7 @@ def layout() -> np.ndarray:
 @pytest.fixture(scope="module")
 def real_case(ct_dir: Path) -> Case:
     """A contrast CT with nodules, the whole field of view on a small grid."""
-    scan = f"{ct_dir}/thorax/lidc_1011"
-    source = SourceCase(
-        case_id="lidc_1011",
-        patient_id="lidc_1011",
-        ct=f"{scan}_ct.nii.gz",
-        lung=(f"{scan}_lung-auto.nii.gz",),
-        nodule=(f"{scan}_nodule.nii.gz",),
-    )
-    return prepare_case(source, IngestConfig(grid=32, field_of_view="scan")).case
+    return patient_1011(ct_dir, IngestConfig(grid=32, field_of_view="scan"))
 
 
 def test_our_own_models_see_arrays_as_they_are(ct, layout):
@@ -112,7 +104,7 @@ def test_a_volume_of_another_shape_or_with_nan_is_refused(ct, layout):
     given = published(BOTH, 16).feed(ct, layout)
     with pytest.raises(ValueError, match=r"found shape \(3, 5, 4\); expected \(1, 3, 5, 4\)"):
         given.decode(given.x_known[0])
-    with pytest.raises(ValueError, match="60 voxels that are NaN"):
+    with pytest.raises(ValueError, match="60 voxels with NaN or infinity"):
         given.decode(np.full_like(given.x_known, np.nan))
 
 

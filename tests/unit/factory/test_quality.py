@@ -54,7 +54,7 @@ def test_a_good_volume_is_accepted_without_a_reason() -> None:
         (
             {"lung_median_hu": -212.5, "reference_lung_median_hu": -300.0},
             "reject",
-            "lung median is -212.5 HU, expected -1088.6 to -366.95 HU",
+            "lung median is -212 HU, expected -1088.6 to -366.95 HU",
         ),
         (
             {"bone_median_hu": 40.0},
@@ -204,3 +204,28 @@ def test_the_manifest_gets_every_figure_the_verdict_and_its_reasons() -> None:
     }
     assert GOOD.as_columns()["qc_background_equal"] is True
     assert GOOD.as_columns()["qc_reasons"] == []
+
+
+@pytest.mark.parametrize(
+    ("figures", "reason"),
+    [
+        ({"lung_median_hu": -1104.37}, "lung median is -1104 HU, expected -1088.6 to -366.95 HU"),
+        ({"changed_fraction": 0.123456}, "is 0.123, expected at least 0.5"),
+        (
+            {"nodule_contrast_hu": 12.3456, "reference_nodule_contrast_hu": 366.955},
+            "is 12.3 HU, expected at least 183.5 HU",
+        ),
+        # Three digits would say that it is its limit.
+        ({"seam_score": 2.0004}, "seam score is 2.0004, expected 0.5 to 2"),
+        ({"changed_fraction": 0.49996}, "is 0.49996, expected at least 0.5"),
+    ],
+)
+def test_a_reason_has_three_digits_or_as_many_as_tell_it_from_its_limit(
+    figures: dict[str, float], reason: str
+) -> None:
+    assert any(one.endswith(reason) for one in judged(**figures)[1])
+
+
+def test_columns_have_the_figures_as_they_were_measured() -> None:
+    quality = dataclasses.replace(GOOD, seam_score=2.123456)
+    assert quality.as_columns()["qc_seam_score"] == 2.123456

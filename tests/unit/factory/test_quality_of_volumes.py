@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy import ndimage
+from support import patient_1011
 
 from factory.case import Case
-from factory.ingest.prepare import IngestConfig, prepare_case
-from factory.ingest.sources import SourceCase
+from factory.ingest.prepare import IngestConfig
 from factory.intensity import HuWindow, Scale, SliceRanges
 from factory.layouts import BACKGROUND, LUNG, NODULE
 from factory.preprocessing import NotFiniteError, Preprocessing
@@ -135,7 +135,7 @@ def test_a_voxel_that_is_no_number_never_becomes_one(wrong: float, scaling: str)
     given = Preprocessing(scaling=scaling, hu_window=window).feed(scan(0), layout_of())
     x_0 = given.x_known.copy()
     x_0[0, 11, 11, 11] = wrong
-    with pytest.raises(NotFiniteError, match=r"found 1 voxels that are NaN or infinite; expected"):
+    with pytest.raises(NotFiniteError, match=r"found 1 voxel with NaN or infinity; expected"):
         given.decode(x_0)
 
 
@@ -214,15 +214,7 @@ def test_limits_are_those_that_are_given() -> None:
 @pytest.fixture(scope="module")
 def real_case(ct_dir: Path) -> Case:
     """A patient with nodules of 5 to 23 mm, on a grid of 64^3 over the lungs."""
-    path = f"{ct_dir}/thorax/lidc_1011"
-    source = SourceCase(
-        case_id="lidc_1011",
-        patient_id="lidc_1011",
-        ct=f"{path}_ct.nii.gz",
-        lung=(f"{path}_lung-auto.nii.gz",),
-        nodule=(f"{path}_nodule.nii.gz",),
-    )
-    return prepare_case(source, IngestConfig(grid=64)).case
+    return patient_1011(ct_dir, IngestConfig(grid=64))
 
 
 def test_spoilt_lungs_of_a_real_patient_are_told_from_a_little_noise(real_case: Case) -> None:

@@ -116,7 +116,7 @@ def test_a_flipped_bit_anywhere_in_a_shard_is_noticed(written, array):
 @pytest.mark.parametrize("array", SHARDS)
 def test_a_lost_shard_is_noticed(written, array):
     file_of(written, SHARDS[array]).unlink()
-    with pytest.raises(StoreError, match=r"found 32768 voxels that were never written .*missing"):
+    with pytest.raises(StoreError, match=r"found 32,768 voxels never written .*missing"):
         read_volume(written, NAME)
 
 

@@ -162,18 +162,22 @@ def test_an_interrupt_says_that_the_same_command_goes_on(monkeypatch: pytest.Mon
     monkeypatch.setattr(lakes, "open_lake", interrupt)
     result = CliRunner().invoke(app, ["status", "lake"])
     assert result.exit_code == 130
-    assert result.stderr == "interrupted: the same command goes on where it was\n"
+    assert result.stderr == "interrupted: the same command goes on from what is finished\n"
 
 
 @pytest.mark.parametrize(
     ("error", "told"),
     [
-        (FileExistsError(17, "File exists", "x"), "found a file; expected a folder there"),
-        (NotADirectoryError(20, "Not a directory", "x"), "found a file; expected a folder there"),
-        (IsADirectoryError(21, "Is a directory", "x"), "found a folder; expected a file there"),
+        (FileExistsError(17, "File exists", "x"), "a file; expected a folder there"),
+        (NotADirectoryError(20, "Not a directory", "x"), "a file; expected a folder there"),
+        (IsADirectoryError(21, "Is a directory", "x"), "a folder; expected a file there"),
+        (
+            FileNotFoundError(2, "No such file or directory", "x"),
+            "no such file or folder; expected a path that can be used. Check it",
+        ),
         (
             OSError(28, "No space left on device", "x"),
-            "Check it, its permissions and the free space",
+            "no space left; expected a path that can be used. Check it, its permissions and the free space",
         ),
     ],
     ids=lambda value: type(value).__name__,
@@ -187,5 +191,4 @@ def test_what_the_system_refuses_is_told_with_a_way_out(
     monkeypatch.setattr("jobs.workspace.place_of", refused)
     ended = CliRunner().invoke(app, ["status"])
     assert ended.exit_code == 1
-    assert ended.stderr.startswith(f"error: [Errno {error.errno}]")
-    assert told in ended.stderr
+    assert ended.stderr.startswith(f"error: x: found {told}")

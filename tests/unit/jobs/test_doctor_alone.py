@@ -125,6 +125,7 @@ def test_a_check_that_hangs_is_ended_with_its_children_and_told(tmp_path: Path) 
     assert before.check == "before"
     assert hung.verdict is Verdict.problem
     assert hung.found == "no answer within 1.5 s"
+    assert hung.advice.startswith("Check that what it needs is reached from here")
     child = int((tmp_path / "pid").read_text())
     deadline = time.monotonic() + 10
     while _runs(child) and time.monotonic() < deadline:

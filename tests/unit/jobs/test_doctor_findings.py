@@ -88,9 +88,11 @@ def test_json_has_every_finding_and_how_many_there_are() -> None:
 
 def test_the_last_line_says_how_it_stands_and_what_next() -> None:
     assert telling.summary([WELL, ODD, BAD, BAD]) == (
-        "doctor: 1 ok, 1 warning, 2 problems. Next: mend the problems, and run factory doctor again"
+        "doctor: 1 ok, 1 warning, 2 problems",
+        "mend the problems, and run factory doctor again",
     )
     assert telling.summary([WELL, WELL]) == (
-        "doctor: 2 ok, 0 warnings, 0 problems. Next: factory demo, or factory ingest SCANS"
+        "doctor: 2 ok, 0 warnings, 0 problems",
+        "factory demo",
     )
     assert Verdict(WELL.verdict) is Verdict.ok

@@ -1,5 +1,7 @@
 """Where cases are read and volumes are written."""
 
+import errno
+import os
 from collections import namedtuple
 from pathlib import Path
 from typing import Any
@@ -101,16 +103,40 @@ def test_what_cannot_be_removed_is_named(tmp_path: Path, monkeypatch: pytest.Mon
     assert str(next(tmp_path.iterdir())) in told.found
 
 
-def test_a_full_or_forbidden_disk_is_told_in_the_systems_words(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("number", "words", "advice"),
+    [
+        (errno.EACCES, "no permission", "Give the right to write there, or"),
+        (errno.ENOSPC, "no space left", "Free some, or"),
+        (errno.EROFS, "a file system that cannot be written to", "Mount it to be written to, or"),
+        (errno.EIO, "", "Check it and its permissions, or"),
+    ],
+)
+def test_a_place_that_refuses_is_told_with_the_way_out_and_without_the_name_of_the_probe(
+    number: int, words: str, advice: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: Any) -> None:
-        raise PermissionError(13, "Permission denied", "/lake")
+    def refuse(self: Storage, name: str, _: Any) -> None:
+        raise OSError(number, os.strerror(number), name)
 
     monkeypatch.setattr(Storage, "create_json", refuse)
-    told = found(tmp_path)[f"out {tmp_path}"]
+    told = found(tmp_path / "lake")[f"out {tmp_path / 'lake'}"]
     assert told.verdict is Verdict.problem
-    assert "Permission denied" in told.found
+    assert words in told.found
+    assert told.found.endswith(f" at {tmp_path}")
+    assert told.advice == f"{advice} name another place with --out."
+
+
+def test_room_is_told_for_volumes_of_the_model_that_ships_and_of_the_papers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    has(monkeypatch, 11)
+    told = found(tmp_path)["disk"].found
+    assert told.endswith("for some 40,960 volumes of 64^3, or 5,120 of 128^3")
+
+
+def test_little_room_is_not_told_as_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    has(monkeypatch, 0.01)
+    assert found(tmp_path)["disk"].found.startswith("10.2 MiB free of 200.0 GiB")
 
 
 def test_a_url_with_credentials_is_refused_in_words_that_do_not_repeat_them() -> None:

@@ -1,5 +1,6 @@
 """Ray, as a doctor sees it: without a cluster of its own."""
 
+import socket
 from collections import namedtuple
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -91,6 +92,22 @@ def test_a_cluster_without_the_gpu_that_is_asked_for_is_a_problem(
     findings = list(ray_cluster.check(Asked(ray_address="head:6379", device="cuda")))
     assert findings[-1].verdict is Verdict.problem
     assert "no GPU" in findings[-1].found
+
+
+def test_an_address_in_the_environment_where_nobody_listens_is_told_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Ray itself would try for minutes."""
+    # Other tests of the session may be connected.
+    monkeypatch.setattr(cluster, "_connected", None)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        told = found("auto")["ray cluster"]
+    assert told.verdict is Verdict.problem
+    assert address in told.found
+    assert "refused" in told.found
 
 
 def test_a_cluster_that_does_not_answer_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,21 +2,19 @@
 
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
 
-from jobs.doctor import sampler
+from jobs.doctor import pace, sampler
 from jobs.doctor.asked import Asked
 from jobs.doctor.finding import Finding, Verdict
-from jobs.generate.config import GenerateConfig
-from models.checkpoint import load_checkpoint
+from jobs.doctor.pace import Pace
 
 
 @pytest.fixture(autouse=True)
 def _short(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    monkeypatch.setattr(sampler, "SECONDS", 0.3)
+    monkeypatch.setattr(pace, "SECONDS", 0.3)
     monkeypatch.chdir(tmp_path)
     threads = torch.get_num_threads()
     yield
@@ -31,49 +29,88 @@ def found(model: str | Path, recipe: str = "") -> Finding:
     return finding
 
 
-def pace_of(*ends: float) -> sampler.Pace:
-    pace = sampler.Pace(torch.device("cpu"))
-    pace.ends = list(ends)
-    return pace
+def paces(*seconds_a_step: float) -> list[Pace]:
+    return [Pace(torch.device("cpu"), 5.0, [0.0, 9.0, 9.0 + one]) for one in seconds_a_step]
 
 
-def test_the_first_step_warms_up_and_does_not_count() -> None:
-    pace = pace_of(0.0, 10.0, 11.0, 13.0)
-    assert (pace.num_steps, pace.seconds_a_step) == (2, 1.5)
+def drawn_at(monkeypatch: pytest.MonkeyPatch, *seconds_a_step: float, cpus: float = 1) -> None:
+    """Have actors take so long a step each, on a machine of so many CPUs."""
+    monkeypatch.setattr(sampler, "usable_cpus", lambda: cpus)
+    monkeypatch.setattr(sampler, "benchmark", lambda *_: paces(*seconds_a_step))
+    monkeypatch.setattr(sampler, "seconds_beside", lambda *_: 5.0)
 
 
-def test_a_step_that_took_all_the_time_counts_alone() -> None:
-    pace = pace_of(0.0, 60.0)
-    assert (pace.num_steps, pace.seconds_a_step) == (1, 60.0)
+TEN_STEPS = "[generate]\nsampler = 'ddim'\nsteps = 10\n"
 
 
-def test_a_benchmark_ends_with_the_step_in_which_its_time_is_up(
+def test_an_hour_is_of_whole_volumes_with_all_that_an_actor_does(
     model_16: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By a clock that a step moves by 0.125 s: it draws on after a volume's two steps."""
-    ticks = (0.125 * tick for tick in range(100))
-    monkeypatch.setattr(sampler, "time", SimpleNamespace(perf_counter=lambda: next(ticks)))
-    checkpoint = load_checkpoint(model_16)
-    pace = sampler.benchmark(checkpoint, GenerateConfig(steps=2), torch.device("cpu"))
-    assert pace.ends == [0.0, 0.125, 0.25, 0.375]
-
-
-def test_an_hour_is_of_the_steps_of_a_whole_volume(
-    model_16: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sampler, "benchmark", lambda *_: pace_of(0.0, 1.0, 3.0, 5.0))
-    told = found(model_16, "[generate]\nsampler = 'ddim'\nsteps = 10\n")
+    drawn_at(monkeypatch, 2.5)
+    told = found(model_16, TEN_STEPS)
     assert told.verdict is Verdict.ok
-    assert told.found.startswith("180 volumes an hour, one actor on 1 CPU thread: 20.0 s a volume")
-    assert "(10 steps of ddim, float32), from 2 steps; left out: loading" in told.found
-    assert "N of them draw less than N times" in told.found
+    assert told.found.startswith(
+        "120 volumes an hour, by the one actor of 1 CPU thread that generate starts here: 30.0 s a volume"
+    )
+    assert (
+        f"of 16^3 by {model_16}, recipe own.toml (10 steps of ddim, float32: 25.0 s" in told.found
+    )
+    assert (
+        "from 1 step; reading, checking and writing to a disk of this machine: 5.00 s)"
+        in told.found
+    )
+    assert "left out: starting the actors, and volumes that are drawn again" in told.found
+
+
+def test_an_hour_is_of_all_actors_that_generate_starts_and_of_each(
+    model_16: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn_at(monkeypatch, 2.0, 3.0, cpus=2.9)
+    told = found(model_16, TEN_STEPS)
+    assert told.found.startswith(
+        "240 volumes an hour, 120 by each of the 2 actors of 1 CPU thread that generate starts here"
+    )
+
+
+def test_actors_beyond_those_that_were_timed_are_promised_nothing(
+    model_16: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn_at(monkeypatch, 2.5, 2.5, cpus=64)
+    told = found(model_16, TEN_STEPS + "num_threads = 4\n")
+    assert told.found.startswith(
+        "240 volumes an hour by 2 actors at once of 4 CPU threads, 120 each"
+    )
+    assert (
+        "generate starts 16 here, more than were timed, which draw less than 8 times as many"
+        in told.found
+    )
+
+
+def test_a_gpu_draws_one_volume_while_the_cpu_has_another() -> None:
+    for steps, beside, volume in ((2.0, 5.0, 20.0), (0.1, 5.0, 5.0)):
+        told = sampler.Estimate(paces(steps), 10, beside, torch.device("cuda"))
+        assert told.volume == pytest.approx(volume)
+
+
+def test_no_room_for_a_volume_to_be_timed_with_is_a_problem(
+    model_16: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> float:
+        raise OSError(28, "No space left on device")
+
+    drawn_at(monkeypatch, 1.0)
+    monkeypatch.setattr(sampler, "seconds_beside", full)
+    told = found(model_16, TEN_STEPS)
+    assert told.verdict is Verdict.problem
+    assert told.found == "no space left"
+    assert "TMPDIR" in told.advice
 
 
 def test_a_volume_of_more_than_an_hour_is_warned_of(
     model_16: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sampler, "benchmark", lambda *_: pace_of(0.0, 1.0, 400.0))
-    told = found(model_16, "[generate]\nsampler = 'ddim'\nsteps = 10\n")
+    drawn_at(monkeypatch, 400.0)
+    told = found(model_16, TEN_STEPS)
     assert told.verdict is Verdict.warning
     assert "--recipe fast" in told.advice
 

@@ -1,6 +1,9 @@
 """nnU-Net and MONAI find in an export what they look for, and no patient on both sides of a score."""
 
 import json
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -214,6 +217,21 @@ def test_monai_loads_each_section_with_files_that_are_there(made: Made, tmp_path
         assert Path(item["image"]).is_file()
         assert Path(item["label"]).is_file()
         assert item["kind"] == ("synthetic" if is_synthetic(item["name"]) else "real")
+
+
+@pytest.mark.parametrize("splits", [("train",), ("test",)])
+def test_what_monai_is_asked_next_runs_also_where_nothing_is_to_train_on(
+    splits: tuple[str, ...], made: Made, tmp_path: Path
+) -> None:
+    pytest.importorskip("monai", reason="monai is not installed")
+    result = export(str(made.lake), tmp_path / "it's out", "monai", splits=splits)
+    python, *words = shlex.split(result.next_step)
+    assert python == "python"
+    ended = subprocess.run(
+        [sys.executable, *words], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert ("'case_id': 'c0'" in ended.stdout) == (splits == ("train",))
 
 
 @pytest.mark.filterwarnings("ignore:NvImgCodecPydicomReader")

@@ -2,6 +2,7 @@
 
 import fnmatch
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,18 @@ def header(out: Path) -> Any:
 def rows(out: Path, split: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = pq.read_table(out / "data" / f"{split}.parquet").to_pylist()
     return found
+
+
+def test_the_upload_can_be_pasted_whatever_the_folder_is_called_and_its_condition_stands_apart(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export_in_process(monkeypatch)
+    result = export(str(made.lake), tmp_path / "it's lung CT", "hf")
+    assert shlex.split(result.next_step) == [
+        *("hf", "upload", "USER/it-s-lung-CT", str(result.out), "--repo-type", "dataset"),
+        *("--private", "--exclude", ".export/*"),
+    ]
+    assert result.caveat == "upload it only if those whose scans it holds have agreed to it"
 
 
 def test_each_row_leads_to_its_files_and_vouches_for_them(out: Path, made: Made) -> None:
@@ -172,7 +185,7 @@ def test_a_split_that_is_not_asked_for_any_more_goes(
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_mlcroissant_finds_nothing_wrong_and_reads_the_records(out: Path) -> None:
-    mlcroissant = pytest.importorskip("mlcroissant", reason="mlcroissant is not installed")
+    import mlcroissant
 
     dataset = mlcroissant.Dataset(jsonld=out / "croissant.json")
 

@@ -1,7 +1,6 @@
 """`factory export --native`: a synthetic volume in the grid and the HU of the scan that it was drawn into."""
 
 import os
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,65 +9,30 @@ import nibabel as nib
 import numpy as np
 import pytest
 from exported_lakes import Made, drawn_lake, export_in_process, ingested, read_nifti, set_rows
-from support import SCAN_SIZE, write_scan
+from native_scans import NUM_CASES, child_of, make_native, meta_image, pair, with_own_scans
+from support import write_scan
 
-from factory.axes import to_orientation
 from factory.digests import sha256_of_voxels
 from factory.errors import StoreError
 from factory.lake import Lake
 from factory.layouts import NODULE
-from factory.phantom import draw_phantom
 from factory.volumes import Volume, write_volume
 from jobs.export import task
 from jobs.export.job import ExportResult, export
 from jobs.export.scan import find_scan
 from jobs.export.task import Work, export_volume
 
-NUM_CASES = 3
-
-
-def write_turned(folder: Path, number: int) -> None:
-    """Write a phantom as scanners store them: x to the patient's left, y to the back."""
-    drawn = draw_phantom(number, size=SCAN_SIZE)
-    affine = drawn.affine.copy()
-    for axis, length in ((0, SCAN_SIZE[2]), (1, SCAN_SIZE[1])):
-        affine[:3, 3] += affine[:3, axis] * (length - 1)
-        affine[:3, axis] *= -1
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, voxels in (
-        ("ct", drawn.ct),
-        ("lung", drawn.lung.astype(np.uint8)),
-        ("nodule", drawn.nodule),
-    ):
-        stored = to_orientation(voxels, "SPL").transpose(2, 1, 0)
-        nib.save(nib.Nifti1Image(stored, affine), folder / f"c{number}_{name}.nii.gz")
-
 
 @pytest.fixture(scope="module")
 def given(tmp_path_factory: pytest.TempPathFactory) -> Made:
     """Three cases of turned scans with a volume drawn into each; only to be read."""
-    folder = tmp_path_factory.mktemp("made")
-    for number in range(NUM_CASES):
-        write_turned(folder / "scans", number)
-    cases = ingested(folder / "scans", folder / "cases")
-    return Made(
-        scans=folder / "scans", cases=cases, lake=drawn_lake(cases, folder / "lake", draws=1)
-    )
+    return make_native(tmp_path_factory.mktemp("made"))
 
 
 @pytest.fixture
 def made(given: Made, tmp_path: Path) -> Made:
     """The same with a lake and scans of its own."""
-    scans = Path(shutil.copytree(given.scans, tmp_path / "scans"))
-    made = given.copied(tmp_path / "lake")
-    rows = [
-        row | {"source_uri": str(scans / Path(row["source_uri"]).name)}
-        if row["kind"] == "real"
-        else row
-        for row in made.rows
-    ]
-    set_rows(made.lake, rows)
-    return Made(scans=scans, cases=made.cases, lake=made.lake)
+    return with_own_scans(given, tmp_path)
 
 
 @pytest.fixture(autouse=True)
@@ -79,21 +43,6 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def exported(made: Made, tmp_path: Path, **options: Any) -> ExportResult:
     return export(str(made.lake), tmp_path / "out", "nifti", native=True, **options)
-
-
-def child_of(made: Made, case_id: str) -> str:
-    return next(
-        f"{case_id}_{row['work_id']}"
-        for row in made.rows
-        if row["case_id"] == case_id and row["work_id"]
-    )
-
-
-def pair(out: Path, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    ct, affine = read_nifti(out / "images" / f"{name}.nii.gz")
-    layout, same = read_nifti(out / "layouts" / f"{name}.nii.gz")
-    np.testing.assert_array_equal(affine, same)
-    return ct, layout, affine
 
 
 def test_a_real_scan_comes_out_as_its_file_has_it(made: Made, tmp_path: Path) -> None:
@@ -164,7 +113,7 @@ def test_a_scan_that_is_gone_is_told_and_the_rest_goes_on(made: Made, tmp_path: 
     assert sorted(result.left_out) == ["c1", child_of(made, "c1")]
     for problem in result.left_out.values():
         assert "case c1: " in problem
-        assert "No such file or directory; expected the scan" in problem
+        assert "found no such file or folder; expected the scan" in problem
     assert result.num_written == 4
 
 
@@ -263,30 +212,6 @@ def test_a_grid_that_is_not_the_cases_is_refused(
         exported(made, tmp_path)
     told = (tmp_path / "out" / ".export" / "left_out.json").read_text()
     assert "voxels that differ when the scan is brought to the model grid again" in told
-
-
-def meta_image(image: nib.Nifti1Image) -> bytes:
-    """Return the bytes of a MetaImage file with the voxels and the place of a NIfTI image."""
-    voxels = np.asarray(image.dataobj)
-    # LPS, and an axis of the array a line.
-    axes = (np.diag([-1.0, -1.0, 1.0]) @ image.affine[:3, :3]).T
-    spacing = np.linalg.norm(axes, axis=1)
-    origin = image.affine[:3, 3] * [-1.0, -1.0, 1.0]
-    header = {
-        "ObjectType": "Image",
-        "NDims": "3",
-        "BinaryData": "True",
-        "BinaryDataByteOrderMSB": "False",
-        "CompressedData": "False",
-        "TransformMatrix": " ".join(map(repr, (axes / spacing[:, None]).ravel().tolist())),
-        "Offset": " ".join(map(repr, origin.tolist())),
-        "ElementSpacing": " ".join(map(repr, spacing.tolist())),
-        "DimSize": " ".join(map(str, voxels.shape)),
-        "ElementType": {"int16": "MET_SHORT", "uint8": "MET_UCHAR"}[voxels.dtype.name],
-        "ElementDataFile": "LOCAL",
-    }
-    text = "".join(f"{key} = {value}\n" for key, value in header.items())
-    return text.encode() + voxels.tobytes(order="F")
 
 
 def test_a_meta_image_is_found_again(tmp_path: Path) -> None:

@@ -206,7 +206,7 @@ def test_a_folder_of_somebodys_own_files_is_not_taken_for_a_lake(
     others.mkdir()
     (others / "patient_ct.nii.gz").touch()
     with pytest.raises(
-        StoreError, match=r"found 1 files .* as patient_ct\.nii\.gz; expected a lake"
+        StoreError, match=r"found 1 file or folder .* as patient_ct\.nii\.gz; expected a lake"
     ):
         generate(cases_16, model_16, others, Amount(count=1), CONFIG)
     assert [path.name for path in others.iterdir()] == ["patient_ct.nii.gz"]

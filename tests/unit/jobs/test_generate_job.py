@@ -36,7 +36,7 @@ def test_what_a_full_disk_gave_up_is_tried_again_and_what_is_broken_is_not(
     draw_in_process(monkeypatch)
     result = generate(cases_16, model_16, lake, Amount(count=4), CONFIG)
 
-    assert f"resuming: 3 of 4 items are done, {to_draw} to draw" in capsys.readouterr().err
+    assert f"resuming: 3 of 4 items done, {to_draw} to draw" in capsys.readouterr().err
     assert (result.num_synthetic, result.num_quarantined) == (3 + to_draw, 1 - to_draw)
 
 
@@ -86,7 +86,7 @@ def test_volumes_that_quality_control_doubts_are_announced(
     unclipped = GenerateConfig(steps=20, clip_x0=False, sigma="beta")
     generate(cases_16, model_16, tmp_path / "lake", Amount(count=2), unclipped)
     assert (
-        "warning: of 2 volumes, 2 are to be reviewed, and 0 were rejected and enter no mix"
+        "warning: of 2 volumes 2 to be reviewed, and 0 rejected, which enter no mix"
         in capsys.readouterr().err
     )
 

@@ -112,7 +112,7 @@ def test_a_rule_that_is_none_is_refused_where_there_is_no_series_too(tmp_path: P
 
 
 def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FactoryError, match=r"source .*absent: found No such file or directory"):
+    with pytest.raises(FactoryError, match=r"source .*absent: found no such file or folder"):
         found(tmp_path / "absent")
 
 

@@ -39,6 +39,9 @@ def test_reasons_that_differ_in_paths_and_numbers_are_one() -> None:
     assert reason_of("its worker process ended 2 times; expected it to finish. A scan") == (
         "its worker process ended N times"
     )
+    assert reason_of(
+        "x.nii.gz cannot be read (BadGzipFile: Not a gzipped file (b'no')); expected"
+    ) == ("x.nii.gz cannot be read")
     assert reason_of("x" * 100) == "x" * 57 + "..."
 
 

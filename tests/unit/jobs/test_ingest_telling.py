@@ -35,7 +35,7 @@ def test_names_in_a_table_of_points_that_fit_nothing_are_counted_once(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     _told(Inputs(cases=[], refused=[], left_out=[], unmatched_points=7))
-    assert "warning: 7 names in the table of points are of no case here; expected" in (
+    assert "warning: of no case here: 7 names in the table of points; expected" in (
         capsys.readouterr().err
     )
 
@@ -74,6 +74,6 @@ def test_work_of_readers_that_no_case_has_is_counted_with_the_way_out() -> None:
     drawn = [aside(f"/a/{kind}", f"{kind} {NO_CASE}") for kind in ("SEG", "RTSTRUCT")]
     found = Inputs(cases=[], refused=[], left_out=[*drawn, aside("/b", "a localiser")])
     (warning,) = _unused(found)
-    assert warning.startswith("warning: 2 files that readers drew are of series that are no case")
+    assert warning.startswith("warning: of series that are no case: 2 files that readers drew")
     assert "--series all" in warning
     assert list(_unused(replace(found, left_out=[]))) == []

@@ -1,4 +1,4 @@
-"""`factory layouts` makes what is missing, and never writes over what a radiologist has edited."""
+"""`factory layouts` makes what is missing of every case, and tells of cases and folders that it cannot take."""
 
 import json
 import shutil
@@ -7,21 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from endless import not_for_ever, write_endless
 from layout_folders import (
     CONFIG,
-    GRID,
-    draw_nodule,
-    edit,
+    bytes_of,
     in_process,
     make_layouts,
+    reasons_of,
     rows_of,
     volume_of,
 )
-from support import make_case_store
 from typer.testing import CliRunner
 
-from factory.digests import sha256_of_file, sha256_of_voxels
+from factory.digests import sha256_of_voxels
 from factory.errors import FactoryError, StoreError, UsageError
 from factory.ingest.nifti import read_ct, read_labels
 from factory.lake import Lake
@@ -32,51 +29,17 @@ from factory.nodules.zones import ZONES, sides_of, thirds_of
 from jobs.app import app
 from jobs.cases import CaseStore, open_case_store
 from jobs.layouts.table import open_layouts
-from manifests.read import read_table
-from manifests.schema import QUARANTINE_SCHEMA
 
 
-@pytest.fixture(scope="module")
-def cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three phantoms; c0 and c1 have a nodule, c2 has none."""
-    return make_case_store(tmp_path_factory.mktemp("store") / "cases", 3, grid=GRID, bare=1)
-
-
-@pytest.fixture(scope="module")
-def store(cases: Path) -> CaseStore:
-    return open_case_store(cases)
-
-
-@pytest.fixture(scope="module")
-def made(cases: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two layouts of each case; only to be copied."""
-    out = tmp_path_factory.mktemp("made") / "layouts"
-    make_layouts(cases, out)
-    return out
-
-
-@pytest.fixture
-def folder(made: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(made, tmp_path / "layouts"))
-
-
-def reasons_of(folder: Path) -> dict[str, str]:
-    rows = read_table(folder / "quarantine.parquet", QUARANTINE_SCHEMA).to_pylist()
-    return {row["item_id"]: row["message"] for row in rows}
-
-
-def bytes_of(folder: Path) -> dict[str, str]:
-    files = sorted(folder.rglob("*.nii.gz"))
-    return {str(file.relative_to(folder)): sha256_of_file(file) for file in files}
-
-
-def test_every_case_gets_layouts_that_lie_on_its_ct(folder: Path, store: CaseStore) -> None:
-    rows = open_layouts(folder)
+def test_every_case_gets_layouts_that_lie_on_its_ct(
+    layout_folder: Path, store_32: CaseStore
+) -> None:
+    rows = open_layouts(layout_folder)
     assert [row["case_id"] for row in rows] == ["c0", "c0", "c1", "c1", "c2", "c2"]
     for row in rows:
-        volume = volume_of(store, row["case_id"])
-        labels, affine = read_labels("x", str(folder / row["file"]), None)
-        ct, ct_affine = read_ct("x", str(folder / row["case_id"] / "ct.nii.gz"))
+        volume = volume_of(store_32, row["case_id"])
+        labels, affine = read_labels("x", str(layout_folder / row["file"]), None)
+        ct, ct_affine = read_ct("x", str(layout_folder / row["case_id"] / "ct.nii.gz"))
         assert (ct == volume.ct).all()
         assert affine == pytest.approx(volume.affine, abs=1e-3)
         assert ct_affine == pytest.approx(affine)
@@ -84,12 +47,12 @@ def test_every_case_gets_layouts_that_lie_on_its_ct(folder: Path, store: CaseSto
         assert (labels[volume.layout == 2] == 2).all()
         assert sha256_of_voxels(labels) == row["layout_sha256"]
         assert row["file"] == f"{row['case_id']}/{row['layout_id']}.nii.gz"
-        assert (folder / "preview" / f"{row['case_id']}.png").exists()
+        assert (layout_folder / "preview" / f"{row['case_id']}.png").exists()
 
 
-def test_every_nodule_of_a_layout_is_in_its_row(folder: Path, store: CaseStore) -> None:
-    own = {row["case_id"]: len(row["nodules"]) for row in store.rows}
-    for row in open_layouts(folder):
+def test_every_nodule_of_a_layout_is_in_its_row(layout_folder: Path, store_32: CaseStore) -> None:
+    own = {row["case_id"]: len(row["nodules"]) for row in store_32.rows}
+    for row in open_layouts(layout_folder):
         assert len(row["nodules"]) == own[row["case_id"]] + len(row["placements"])
         assert 1 <= len(row["placements"]) <= 2
         assert row["origin"] == "rule"
@@ -101,104 +64,53 @@ def test_every_nodule_of_a_layout_is_in_its_row(folder: Path, store: CaseStore) 
             assert min(near) < 12.0
 
 
-def test_the_same_command_again_changes_nothing(folder: Path, cases: Path) -> None:
-    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.nii.gz")}
-    rows = open_layouts(folder)
-    result = make_layouts(cases, folder)
-    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*.nii.gz")} == before
-    assert open_layouts(folder) == rows
+def test_the_same_command_again_changes_nothing(layout_folder: Path, cases_32: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in layout_folder.rglob("*.nii.gz")}
+    rows = open_layouts(layout_folder)
+    result = make_layouts(cases_32, layout_folder)
+    assert {path: path.stat().st_mtime_ns for path in layout_folder.rglob("*.nii.gz")} == before
+    assert open_layouts(layout_folder) == rows
     assert (result.num_cases, result.num_layouts, result.num_edited) == (3, 6, 0)
 
 
-def test_more_layouts_of_each_case_keep_the_first(folder: Path, cases: Path) -> None:
-    first = bytes_of(folder)
-    make_layouts(cases, folder, per_case=3)
-    after = bytes_of(folder)
+def test_more_layouts_of_each_case_keep_the_first(layout_folder: Path, cases_32: Path) -> None:
+    first = bytes_of(layout_folder)
+    make_layouts(cases_32, layout_folder, per_case=3)
+    after = bytes_of(layout_folder)
     assert first.items() <= after.items()
-    assert len(open_layouts(folder)) == 9
-    assert len({row["layout_sha256"] for row in open_layouts(folder)}) == 9
+    assert len(open_layouts(layout_folder)) == 9
+    assert len({row["layout_sha256"] for row in open_layouts(layout_folder)}) == 9
 
 
 def test_a_layout_is_the_same_whoever_makes_it_and_another_with_another_seed(
-    cases: Path, made: Path, tmp_path: Path
+    cases_32: Path, made_layouts: Path, tmp_path: Path
 ) -> None:
-    make_layouts(cases, tmp_path / "one", only=["c1"], per_case=1)
-    make_layouts(cases, tmp_path / "other", only=["c1"], per_case=1, seed=1)
+    make_layouts(cases_32, tmp_path / "one", only=["c1"], per_case=1)
+    make_layouts(cases_32, tmp_path / "other", only=["c1"], per_case=1, seed=1)
     (one,), (other,) = rows_of(tmp_path / "one", "c1"), rows_of(tmp_path / "other", "c1")
-    first = rows_of(made, "c1")[0]
+    first = rows_of(made_layouts, "c1")[0]
     assert {key: one[key] for key in ("layout_id", "seed", "layout_sha256")} == {
         key: first[key] for key in ("layout_id", "seed", "layout_sha256")
     }
     assert other["layout_sha256"] != first["layout_sha256"]
 
 
-def test_an_edited_layout_is_never_written_over(
-    folder: Path, cases: Path, store: CaseStore
-) -> None:
-    row = rows_of(folder, "c0")[1]
-    edit(folder, store, row)
-    edited = sha256_of_file(folder / row["file"])
-    result = make_layouts(cases, folder, per_case=3)
-    assert sha256_of_file(folder / row["file"]) == edited
-    assert (result.num_layouts, result.num_edited) == (9, 1)
-
-
-def test_an_edited_layout_is_kept_also_where_its_record_is_lost(
-    folder: Path, cases: Path, store: CaseStore
-) -> None:
-    before = bytes_of(folder)
-    row = rows_of(folder, "c0")[1]
-    edit(folder, store, row)
-    edited = sha256_of_file(folder / row["file"])
-    (folder / "commits" / "c0.json").unlink()
-    result = make_layouts(cases, folder)
-    assert bytes_of(folder) == before | {row["file"]: edited}
-    assert (result.num_layouts, result.num_edited) == (6, 1)
-    assert rows_of(folder, "c0")[0]["file_sha256"] == before[rows_of(folder, "c0")[0]["file"]]
-
-
-def test_a_layout_that_was_deleted_is_made_again(folder: Path, cases: Path) -> None:
-    before = bytes_of(folder)
-    (folder / rows_of(folder, "c2")[0]["file"]).unlink()
-    (folder / "c0" / "ct.nii.gz").unlink()
-    (folder / "preview" / "c1.png").unlink()
-    make_layouts(cases, folder)
-    assert bytes_of(folder) == before
-    assert (folder / "preview" / "c1.png").exists()
-
-
 def test_a_case_that_has_changed_gets_other_layouts(
-    folder: Path, cases: Path, tmp_path: Path
+    layout_folder: Path, cases_32: Path, tmp_path: Path
 ) -> None:
-    commit = folder / "commits" / "c0.json"
+    commit = layout_folder / "commits" / "c0.json"
     record = json.loads(commit.read_text())
     old = [row["layout_sha256"] for row in record["rows"]]
     for row in record["rows"]:
         row["case_digest"] = "of earlier voxels"
     commit.write_text(json.dumps(record))
-    make_layouts(cases, folder)
-    assert [row["layout_sha256"] for row in rows_of(folder, "c0")] == old
-    assert all(row["case_digest"] != "of earlier voxels" for row in rows_of(folder, "c0"))
+    make_layouts(cases_32, layout_folder)
+    assert [row["layout_sha256"] for row in rows_of(layout_folder, "c0")] == old
+    assert all(row["case_digest"] != "of earlier voxels" for row in rows_of(layout_folder, "c0"))
 
 
-def test_an_edited_layout_of_a_case_that_has_changed_is_kept_and_told_of(
-    folder: Path, cases: Path, store: CaseStore
-) -> None:
-    row = rows_of(folder, "c0")[0]
-    edit(folder, store, row)
-    edited = sha256_of_file(folder / row["file"])
-    commit = folder / "commits" / "c0.json"
-    commit.write_text(commit.read_text().replace(row["case_digest"], "of earlier voxels"))
-    make_layouts(cases, folder)
-    assert sha256_of_file(folder / row["file"]) == edited
-    assert (
-        f"it has changed since its layouts were made, and {row['file']} was edited"
-        in (reasons_of(folder)["c0"])
-    )
-
-
-def test_a_broken_case_does_not_stop_the_rest(cases: Path, tmp_path: Path) -> None:
-    own = Path(shutil.copytree(cases, tmp_path / "cases"))
+def test_a_broken_case_does_not_stop_the_rest(cases_32: Path, tmp_path: Path) -> None:
+    own = Path(shutil.copytree(cases_32, tmp_path / "cases"))
     (broken,) = (row for row in open_case_store(own).rows if row["case_id"] == "c1")
     whole = own / broken["image_uri"]
     whole.rename(tmp_path / "aside")
@@ -211,8 +123,10 @@ def test_a_broken_case_does_not_stop_the_rest(cases: Path, tmp_path: Path) -> No
     assert (result.num_cases, result.num_quarantined) == (3, 0)
 
 
-def test_a_case_whose_voxels_are_not_its_manifests_is_refused(cases: Path, tmp_path: Path) -> None:
-    own = Path(shutil.copytree(cases, tmp_path / "cases"))
+def test_a_case_whose_voxels_are_not_its_manifests_is_refused(
+    cases_32: Path, tmp_path: Path
+) -> None:
+    own = Path(shutil.copytree(cases_32, tmp_path / "cases"))
     first, second, _ = open_case_store(own).rows
     shutil.rmtree(own / second["image_uri"])
     shutil.copytree(own / first["image_uri"], own / second["image_uri"])
@@ -220,7 +134,9 @@ def test_a_case_whose_voxels_are_not_its_manifests_is_refused(cases: Path, tmp_p
     assert "has other voxels than its manifest says" in reasons_of(tmp_path / "layouts")["c1"]
 
 
-def test_a_layout_without_room_is_recorded_and_the_others_stay(cases: Path, tmp_path: Path) -> None:
+def test_a_layout_without_room_is_recorded_and_the_others_stay(
+    cases_32: Path, tmp_path: Path
+) -> None:
     # No phantom has a vessel so far from the wall.
     config = LayoutsConfig(
         diameters="uniform:14:16",
@@ -228,7 +144,7 @@ def test_a_layout_without_room_is_recorded_and_the_others_stay(cases: Path, tmp_
         shares=AttachmentShares(inside=0.05, pleura=0.0, vessel=0.95),
         vessel_border_mm=500.0,
     )
-    result = make_layouts(cases, tmp_path / "layouts", config=config, per_case=4)
+    result = make_layouts(cases_32, tmp_path / "layouts", config=config, per_case=4)
     reasons = reasons_of(tmp_path / "layouts")
     assert len(reasons) == result.num_quarantined > 0
     assert result.num_layouts + result.num_quarantined == 12
@@ -239,12 +155,12 @@ def test_a_layout_without_room_is_recorded_and_the_others_stay(cases: Path, tmp_
     )
 
 
-def test_no_layout_at_all_is_an_error(cases: Path, tmp_path: Path) -> None:
+def test_no_layout_at_all_is_an_error(cases_32: Path, tmp_path: Path) -> None:
     config = LayoutsConfig(shares=AttachmentShares(inside=0.0, pleura=0.0), vessel_border_mm=500.0)
     with pytest.raises(
         FactoryError, match="no layout was made, and 3 cases or layouts were quarant"
     ):
-        make_layouts(cases, tmp_path / "layouts", config=config, per_case=1)
+        make_layouts(cases_32, tmp_path / "layouts", config=config, per_case=1)
 
 
 @pytest.mark.parametrize(
@@ -258,32 +174,32 @@ def test_no_layout_at_all_is_an_error(cases: Path, tmp_path: Path) -> None:
     ],
 )
 def test_one_folder_has_layouts_of_one_set_of_rules(
-    folder: Path, cases: Path, changes: dict[str, object], told: str
+    layout_folder: Path, cases_32: Path, changes: dict[str, object], told: str
 ) -> None:
     with pytest.raises(
         StoreError, match=f"made with other settings .*{told}.* Choose another --out"
     ):
-        make_layouts(cases, folder, **changes)
+        make_layouts(cases_32, layout_folder, **changes)
 
 
-def test_a_folder_of_somebodys_own_files_is_refused(cases: Path, tmp_path: Path) -> None:
+def test_a_folder_of_somebodys_own_files_is_refused(cases_32: Path, tmp_path: Path) -> None:
     (tmp_path / "scan.nii.gz").write_bytes(b"")
-    with pytest.raises(StoreError, match=r"found 1 files or folders that are no layouts', as scan"):
-        make_layouts(cases, tmp_path)
+    with pytest.raises(StoreError, match=r"found 1 file or folder of no layouts, as scan"):
+        make_layouts(cases_32, tmp_path)
 
 
 def test_true_lobes_are_taken_where_they_are_given(
-    cases: Path, store: CaseStore, tmp_path: Path
+    cases_32: Path, store_32: CaseStore, tmp_path: Path
 ) -> None:
     for case_id in ("c0", "c1"):
-        volume = volume_of(store, case_id)
+        volume = volume_of(store_32, case_id)
         zones = thirds_of(sides_of(volume.layout > 0))
         for name, zone in LOBES.items():
             numbers = [ZONES.index(zone) + 1, *([5] if zone == "left-upper" else [])]
             mask = np.isin(zones, numbers).astype(np.uint8)
             write_nifti(tmp_path / "lobes" / case_id / f"{name}.nii.gz", mask, volume.affine)
     config = replace(CONFIG, zones=ZoneShares(left_middle=1.0, right_middle=1.0))
-    result = make_layouts(cases, tmp_path / "layouts", config=config, lobes=tmp_path / "lobes")
+    result = make_layouts(cases_32, tmp_path / "layouts", config=config, lobes=tmp_path / "lobes")
     rows = open_layouts(tmp_path / "layouts")
     placed = {placement["zone"] for row in rows for placement in row["placements"]}
     # The lingula is of the left upper lobe.
@@ -293,23 +209,23 @@ def test_true_lobes_are_taken_where_they_are_given(
     assert "expected the five lung_*_lobe_*.nii.gz" in reasons_of(tmp_path / "layouts")["c2"]
 
 
-def test_a_case_that_is_not_there_is_named(cases: Path, tmp_path: Path) -> None:
+def test_a_case_that_is_not_there_is_named(cases_32: Path, tmp_path: Path) -> None:
     with pytest.raises(
         UsageError, match=r"--case c9: found no such case in .* of the training split"
     ):
-        make_layouts(cases, tmp_path / "layouts", only=["c9"])
+        make_layouts(cases_32, tmp_path / "layouts", only=["c9"])
 
 
 @pytest.mark.parametrize("name", ["preview", "../c0", "/tmp/c0", ".."])
 def test_a_case_whose_name_cannot_be_a_folder_is_refused(
-    cases: Path, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+    cases_32: Path, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from jobs.layouts.task import LayoutsTask, lay_out_case
 
-    (donor, *_) = open_case_store(cases).rows
+    (donor, *_) = open_case_store(cases_32).rows
     lake = Lake(tmp_path / "layouts")
     task = LayoutsTask(
-        cases_url=str(cases),
+        cases_url=str(cases_32),
         out=lake.url,
         nodules="",
         bank_digest="",
@@ -327,103 +243,50 @@ def test_a_case_whose_name_cannot_be_a_folder_is_refused(
     )
 
 
-def test_a_torn_record_is_named_with_the_way_out(folder: Path, cases: Path) -> None:
-    (folder / "commits" / "c1.json").write_text("{")
+def test_a_torn_record_is_named_with_the_way_out(layout_folder: Path, cases_32: Path) -> None:
+    (layout_folder / "commits" / "c1.json").write_text("{")
     with pytest.raises(StoreError, match=r"commits/c1\.json: found .* Remove the file and run"):
-        make_layouts(cases, folder)
+        make_layouts(cases_32, layout_folder)
 
 
-def test_layouts_that_are_not_there_are_not_found(tmp_path: Path, folder: Path) -> None:
+def test_layouts_that_are_not_there_are_not_found(tmp_path: Path, layout_folder: Path) -> None:
     with pytest.raises(
         StoreError, match="found none; expected a folder that `factory layouts` made"
     ):
         open_layouts(tmp_path / "none")
-    (folder / "layouts.parquet").unlink()
+    (layout_folder / "layouts.parquet").unlink()
     with pytest.raises(StoreError, match=r"found no layouts\.parquet; expected a finished run"):
-        open_layouts(folder)
+        open_layouts(layout_folder)
 
 
-def test_a_drawn_nodule_reaches_out_of_the_lungs(store: CaseStore) -> None:
-    """What the tests of `generate` count on."""
-    layout = draw_nodule(store, "c0")
-    assert (layout[volume_of(store, "c0").layout == 0] == 2).any()
-
-
-def test_layouts_of_a_larger_run_stay_and_are_counted(folder: Path, cases: Path) -> None:
-    result = make_layouts(cases, folder, per_case=1)
+def test_layouts_of_a_larger_run_stay_and_are_counted(layout_folder: Path, cases_32: Path) -> None:
+    result = make_layouts(cases_32, layout_folder, per_case=1)
     assert (result.num_layouts, result.num_more) == (6, 3)
-    assert make_layouts(cases, folder, per_case=1, only=["c1"]).num_more == 1
-    assert make_layouts(cases, folder, per_case=2).num_more == 0
+    assert make_layouts(cases_32, layout_folder, per_case=1, only=["c1"]).num_more == 1
+    assert make_layouts(cases_32, layout_folder, per_case=2).num_more == 0
 
 
 def test_the_command_says_of_more_layouts_than_asked_for_how_to_be_without_them(
-    folder: Path, cases: Path, monkeypatch: pytest.MonkeyPatch
+    layout_folder: Path, cases_32: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     in_process(monkeypatch)
-    recipe = folder.with_name("own.toml")
+    recipe = layout_folder.with_name("own.toml")
     recipe.write_text('[layouts]\ndiameters = "uniform:14:18"\nmax_nodules = 2\n')
-    command = ["layouts", "--cases", str(cases), "--out", str(folder), "--recipe", str(recipe)]
+    command = [
+        "layouts",
+        "--cases",
+        str(cases_32),
+        "--out",
+        str(layout_folder),
+        "--recipe",
+        str(recipe),
+    ]
     told = CliRunner().invoke(app, [*command, "--per-case", "1"]).stderr
-    assert "warning: 3 layouts are more than --per-case 1, of a run that asked for more; " in told
+    assert "warning: found 3 layouts beyond --per-case 1, of a run that asked for more; " in told
     assert "delete their files, from rule-01 on, and run again, or choose another --out" in told
-    for file in folder.glob("c*/rule-01-*"):
+    for file in layout_folder.glob("c*/rule-01-*"):
         file.unlink()
     told = CliRunner().invoke(app, [*command, "--per-case", "1"]).stderr
     assert "warning" not in told
     assert "3 layouts of 3 cases; 0 quarantined" in told
-    assert [row["layout_index"] for row in open_layouts(folder)] == [0, 0, 0]
-
-
-def test_an_edited_layout_that_nothing_can_be_drawn_after_is_told_and_the_rest_goes_on(
-    folder: Path, cases: Path, store: CaseStore
-) -> None:
-    sound, small = rows_of(folder, "c0")
-    torn, missing = rows_of(folder, "c1")
-    edit(folder, store, sound)
-    edit(folder, store, small, draw_nodule(store, "c0")[:-1].copy())
-    (folder / torn["file"]).write_bytes(b"no NIfTI")
-    (folder / missing["file"]).unlink()
-    kept = {name: sha for name, sha in bytes_of(folder).items() if name != torn["file"]}
-    result = make_layouts(cases, folder)
-    assert (result.num_layouts, result.num_edited, result.num_quarantined) == (6, 3, 2)
-    reasons = reasons_of(folder)
-    assert set(reasons) == {"c0.01", "c1.00"}
-    assert str(folder / small["file"]) in reasons["c0.01"]
-    assert "expected the case's grid" in reasons["c0.01"]
-    assert f"{folder / torn['file']} cannot be read" in reasons["c1.00"]
-    assert kept.items() <= bytes_of(folder).items()
-    assert (folder / torn["file"]).read_bytes() == b"no NIfTI"
-    assert (folder / missing["file"]).exists()
-
-
-def test_an_edited_layout_that_was_mended_or_deleted_leaves_the_quarantine(
-    folder: Path, cases: Path, store: CaseStore
-) -> None:
-    mended, deleted = rows_of(folder, "c0")
-    for row in (mended, deleted):
-        (folder / row["file"]).write_bytes(b"no NIfTI")
-    assert make_layouts(cases, folder, per_case=1).num_quarantined == 2
-    edit(folder, store, mended)
-    (folder / deleted["file"]).unlink()
-    result = make_layouts(cases, folder, per_case=1)
-    assert (result.num_quarantined, result.num_layouts, result.num_edited) == (0, 5, 1)
-
-
-def test_broken_edits_are_told_on_the_way_and_not_read_for_other_cases(
-    folder: Path, cases: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for case_id in ("c0", "c1"):
-        (folder / rows_of(folder, case_id)[0]["file"]).write_bytes(b"no NIfTI")
-    make_layouts(cases, folder, only=["c1"])
-    told = capsys.readouterr().err
-    assert f"quarantined: case c1: {folder / rows_of(folder, 'c1')[0]['file']} cannot be" in told
-    assert "case c0" not in told
-
-
-def test_an_edited_layout_that_has_no_end_is_told(folder: Path, cases: Path) -> None:
-    path = folder / rows_of(folder, "c1")[1]["file"]
-    path.unlink()
-    write_endless(path, "pipe")
-    with not_for_ever(30.0):
-        make_layouts(cases, folder, only=["c1"])
-    assert "is a pipe and no regular file; expected one" in reasons_of(folder)["c1.01"]
+    assert [row["layout_index"] for row in open_layouts(layout_folder)] == [0, 0, 0]

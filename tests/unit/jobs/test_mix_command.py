@@ -143,7 +143,10 @@ def test_the_command_gives_the_path_on_stdout_and_the_counts_on_stderr(
     result = CliRunner().invoke(app, ["mix", str(lake), "--ratio", "0.4", "--out", str(out)])
     assert result.exit_code == 0, result.output
     assert result.stdout == f"{out}\n"
-    assert result.stderr == "3 real + 2 synthetic training volumes (40.00% synthetic)\n"
+    assert result.stderr == (
+        "3 real + 2 synthetic training volumes (40.00% synthetic). "
+        f"Next: factory export {out} --format nifti --out nifti\n"
+    )
 
 
 def test_the_command_refuses_two_amounts_and_too_large_ones(lake: Path, tmp_path: Path) -> None:

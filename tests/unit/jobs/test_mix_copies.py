@@ -63,7 +63,7 @@ def test_where_copies_leave_too_few_they_are_counted_as_the_other_rules_are(
     told = table(tmp_path / "told.parquet", **judged)
     with pytest.raises(
         ManifestError,
-        match=r"there are 3 that may be used \(3 more may not: 1 rejected by quality control, 2 that copy",
+        match=r"there are 3 that may be used \(3 more may not: 1 rejected by quality control, 2 found to be a copy",
     ):
         write_mix([lake], tmp_path / "mix.parquet", Amount(count=4), without_copies=[told])
 
@@ -76,7 +76,7 @@ def test_the_command_says_what_was_barred_and_what_nobody_judged(lake: str, tmp_
     out = tmp_path / "mix.parquet"
     status, stderr = run(lake, "--count", 4, "--without-copies", told, "--out", out)
     assert status == 0
-    assert f"left out: 1 volumes that copy a real one, by {told}\n" in stderr
+    assert f"left out: 1 volume found to be a copy, by {told}\n" in stderr
     assert "warning: 3 of the 4 synthetic volumes of this mix have no verdict there" in stderr
     about = json.loads(pq.read_schema(out).metadata[b"ct_factory.made_from"])
     assert about["without_copies"] == {

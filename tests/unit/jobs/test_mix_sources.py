@@ -2,9 +2,10 @@
 
 import json
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 
 import fsspec
@@ -22,17 +23,19 @@ from jobs.lakes import manifest_of, read_row
 from jobs.mix import write_mix
 from manifests.errors import ManifestError
 from manifests.read import read_manifest
+from manifests.write import write_manifest
 
 SIZES = [8, 8, 3, 25]
+URIS = ("image_uri", "layout_uri")
 
 
-@pytest.fixture
-def sources(tmp_path: Path) -> list[Path]:
+@pytest.fixture(scope="module")
+def whole_sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A case store, two lakes that were drawn from it, and another store of one patient."""
+    folder = tmp_path_factory.mktemp("sources")
     rows = [case("A"), case("B"), case("V", split="val")]
-    make_source(tmp_path / "cases", "cases", rows)
-    uris = ("image_uri", "layout_uri")
-    absolute = [row | {key: f"{tmp_path}/cases/{row[key]}" for key in uris} for row in rows]
+    make_source(folder / "cases", "cases", rows)
+    absolute = [row | {key: f"{folder}/cases/{row[key]}" for key in URIS} for row in rows]
     for name in ("one", "two"):
         made = [
             drawn("AB"[i % 2], i, lake=name, nodules=nodules(size), qc_verdict=verdict)
@@ -40,8 +43,21 @@ def sources(tmp_path: Path) -> list[Path]:
                 zip(SIZES, ["accept", "review", "accept", "reject"], strict=True)
             )
         ]
-        make_source(tmp_path / name, "lake", [*absolute, *made])
-    make_source(tmp_path / "more", "cases", [case("C")])
+        make_source(folder / name, "lake", [*absolute, *made])
+    make_source(folder / "more", "cases", [case("C")])
+    return folder
+
+
+@pytest.fixture
+def sources(whole_sources: Path, tmp_path: Path) -> list[Path]:
+    """The same, to be changed: lakes name the volumes of the copied case store."""
+    shutil.copytree(whole_sources, tmp_path, dirs_exist_ok=True)
+    for name in ("one", "two"):
+        manifest = tmp_path / name / MANIFEST
+        rows = read_manifest(manifest).to_pylist()
+        for row, key in product(rows, URIS):
+            row[key] = row[key].replace(str(whole_sources), str(tmp_path))
+        write_manifest(rows, manifest)
     return [tmp_path / name for name in ("one", "two", "cases", "more")]
 
 
@@ -141,8 +157,9 @@ def test_the_command_unites_sources_and_says_what_it_took(
     status, stdout, stderr = run(*sources, "--count", 4, "--by-diameter", "--out", out)
     assert (status, stdout) == (0, f"{out}\n")
     assert stderr == (
-        "3 real + 4 synthetic training volumes (57.14% synthetic)\n"
         "largest nodule: none: 0, <6 mm: 2, 6-10 mm: 2, 10-20 mm: 0, >=20 mm: 0\n"
+        "3 real + 4 synthetic training volumes (57.14% synthetic). "
+        f"Next: factory export {out} --format nifti --out nifti\n"
     )
 
 

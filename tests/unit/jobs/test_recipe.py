@@ -170,7 +170,10 @@ def test_a_wrong_key_or_value_is_named_with_what_was_expected(
         ("train.hu_window = [nan, 600]", r"\[train\]: hu_window is \(nan, 600\.0\) HU; the first"),
         ("train.model.base_channels = 3", r"\[train\] model: base_channels is 3"),
         ("train.schedule.num_steps = 0", r"\[train\] schedule: num_steps is 0"),
-        ("generate.sampler = 'euler'", r"sampler is 'euler'; known are ddpm, ddim, dpmpp_2m"),
+        (
+            "generate.sampler = 'euler'",
+            r"sampler is 'euler'; known are ddpm, ddim, dpmpp_2m\. Correct the value\.",
+        ),
         ("generate.variant = 'own'", r"\[generate\]: variant is 'own'; known are paper, authors"),
         ("generate.blend = 'end'", r"\[generate\]: blend is 'end'; known are auto, level, start"),
         ("generate.precision = 'int8'", r"precision is 'int8'; known are float32, bfloat16"),
@@ -231,14 +234,18 @@ def test_a_recipe_that_is_not_there_is_answered_with_those_that_are(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(
         RecipeError,
-        match=r"recipe .*: no recipe has this name .*expected one of .*demo, .*fast, .*paper, published, shipped, tiny",
+        match=r"recipe .*: found neither a recipe of this name nor a file that can be read "
+        r"\((no such file or folder|a folder)\); expected one of .*demo, .*fast, .*paper, published, "
+        r"shipped, tiny, or a TOML file\. Correct the name",
     ):
         load_recipe(name)
 
 
 def test_a_recipe_of_another_encoding_is_refused_and_not_a_crash(tmp_path: Path) -> None:
     (tmp_path / "own.toml").write_bytes("# größe\n".encode("latin-1"))
-    with pytest.raises(RecipeError, match=r"the file cannot be read"):
+    with pytest.raises(
+        RecipeError, match=r"own\.toml: .* a file that can be read \(no UTF-8\); expected"
+    ):
         load_recipe(str(tmp_path / "own.toml"))
 
 

@@ -1,79 +1,32 @@
-"""What a page says of a lake: whole, half-way, hostile or damaged."""
+"""What a page says of a whole lake, and of the folders of an evaluation or a sweep beside it."""
 
 import base64
 import hashlib
 import json
 import os
 import re
-import shutil
-import subprocess
-import sys
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
-import fsspec
 import numpy as np
 import pytest
 from manifest_rows import sha
-from report_pages import Page, half_done, read_page, slices_of, unpacked
-from typer.testing import CliRunner
-
-from factory.errors import StoreError, UsageError
-from factory.lake import MANIFEST, QUARANTINE, Lake
-from jobs.lakes import read_row
-from jobs.report import command
-from jobs.report.job import ReportResult, report
-from manifests.read import read_manifest
-from manifests.write import write_manifest
-
-HOSTILE = "<script>alert('x')</script><img src=x onerror=alert(1)>\"'</title></style>"
-PNG = base64.b64decode(
-    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+from report_pages import (
+    PNG,
+    evaluation_folder,
+    page_of,
+    read_page,
+    rows_of,
+    slices_of,
+    unpacked,
+    with_rows,
 )
 
-
-def page_of(lake: Path, **given: Any) -> Page:
-    report(str(lake), **given)
-    return read_page(lake / "report.html")
-
-
-def rows_of(lake: Path) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = read_manifest(lake / MANIFEST).to_pylist()
-    return rows
-
-
-def with_rows(lake: Path, *changes: dict[str, Any]) -> list[str]:
-    """Change the synthetic rows of a lake, in order; return their work ids."""
-    rows = rows_of(lake)
-    synthetic = [row for row in rows if row["kind"] == "synthetic"]
-    for row, change in zip(synthetic, changes, strict=False):
-        row.update(change)
-    write_manifest(rows, lake / MANIFEST)
-    return [row["work_id"] for row in synthetic]
-
-
-def record(work_id: str, **changes: Any) -> dict[str, Any]:
-    return {
-        "item_id": work_id,
-        "case_id": "c7",
-        "stage": "generate",
-        "error_class": "CaseError",
-        "message": "case c7: torn",
-        "attempts": 3,
-        **changes,
-    }
-
-
-def evaluation_folder(
-    folder: Path, place: str, table: str = "| a | b |\n| --- | --- |\n| c | 7 |\n"
-) -> Path:
-    (folder / "tables").mkdir(parents=True)
-    (folder / "tables" / "table2.md").write_text(f"# Table II\n\n{table}", encoding="utf-8")
-    (folder / "mds.png").write_bytes(PNG)
-    sets = {"ours": {"place": place}}
-    (folder / "evaluation.json").write_text(json.dumps({"sets": sets}))
-    return folder
+from factory.errors import UsageError
+from factory.lake import MANIFEST, QUARANTINE, Lake
+from jobs.lakes import read_row
+from jobs.report.job import ReportResult, report
+from manifests.write import write_manifest
 
 
 def test_a_page_is_whole_html_with_its_sections_in_order(lake: Path) -> None:
@@ -169,31 +122,6 @@ def test_each_control_has_a_name_and_the_slider_its_ends(lake: Path) -> None:
     assert not [one for _, one in page.elements if one.get("tabindex") not in (None, "0", "-1")]
 
 
-def test_what_was_given_up_is_told_with_its_reason(lake: Path) -> None:
-    ids = [row["work_id"] for row in rows_of(lake) if row["kind"] == "synthetic"]
-    Lake(lake).drop(ids[0])
-    Lake(lake).quarantine(ids[0], record(ids[0]))
-    assert page_of(lake).section("quarantine") == (
-        f"Quarantine 1 CaseError. Given up item case stage tries why {ids[0][:12]} c7 generate 3 case c7: torn"
-    )
-
-
-def test_a_message_without_end_is_cut(lake: Path) -> None:
-    Lake(lake).quarantine("1" * 32, record("1" * 32, message="x" * 100_000))
-    assert "x" * 2_000 in page_of(lake).section("quarantine")
-    assert (lake / "report.html").read_text().count("x") < 50_000
-
-
-def test_a_torn_record_of_the_quarantine_is_told_and_the_others_are_read(lake: Path) -> None:
-    Lake(lake).quarantine("1" * 32, record("1" * 32))
-    (lake / "quarantine" / f"{'2' * 32}.json").write_text("{")
-    (lake / "quarantine" / f"{'3' * 32}.json").write_text("[]")
-    page = page_of(lake)
-    assert "1 CaseError" in page.section("quarantine")
-    assert f"quarantine/{'2' * 32}.json: Expecting" in page.section("summary")
-    assert f"quarantine/{'3' * 32}.json: found no JSON object" in page.section("summary")
-
-
 def test_provenance_names_model_seeds_environment_and_settings(lake: Path) -> None:
     identity, rows = Lake(lake).identity(), rows_of(lake)
     assert identity is not None
@@ -211,155 +139,6 @@ def test_provenance_names_model_seeds_environment_and_settings(lake: Path) -> No
         f"versions.zarr {identity['versions']['zarr']}",
     ):
         assert expected in told
-
-
-def test_a_lake_half_way_has_a_page_on_what_is_there(lake: Path) -> None:
-    kept = half_done(lake, keep=2)
-    (lake / "commits" / f"{kept[1]}.json").write_text("{")
-    result = report(str(lake))
-    page = read_page(lake / "report.html")
-    summary = page.section("summary")
-    assert "there is no manifest: these are the volumes so far" in summary
-    assert "2 of 4 planned volumes are not drawn yet" in summary
-    assert "synthetic volumes 1 real volumes 3" in summary
-    assert f"commit {kept[1]}: " in summary
-    assert (result.num_real, result.num_synthetic, result.num_shown) == (3, 1, 1)
-    assert slices_of(lake / "report.html")["reference"]
-
-
-def test_volumes_that_are_drawn_and_not_published_are_told(lake: Path) -> None:
-    rows = rows_of(lake)
-    write_manifest([row for row in rows if row["plan_index"] in (None, 0)], lake / MANIFEST)
-    told = page_of(lake).section("summary")
-    assert "3 volumes are drawn and not in the manifest yet" in told
-    assert "are not drawn yet" not in told
-
-
-def test_settings_that_are_nested_without_end_are_told_as_they_are(lake: Path) -> None:
-    nested: Any = 1
-    for _ in range(500):
-        nested = {"a": nested}
-    identity = json.loads((lake / "dataset.json").read_text())
-    (lake / "dataset.json").write_text(json.dumps(identity | {"config": nested}))
-    told = page_of(lake).section("provenance")
-    assert "config" + 7 * ".a" + " a {" in told
-    assert "config" + 8 * ".a" not in told
-
-
-def test_one_commit_that_is_no_row_does_not_take_the_others_with_it(lake: Path) -> None:
-    kept = half_done(lake, keep=3)
-    marker = lake / "commits" / f"{kept[0]}.json"
-    marker.write_text(json.dumps(json.loads(marker.read_text()) | {"steps": "many"}))
-    result = report(str(lake))
-    assert result.num_synthetic == 2
-    assert any(problem.startswith(f"commit {kept[0]}: ") for problem in result.problems)
-
-
-def test_a_lake_half_way_whose_donors_are_gone_shows_what_was_drawn(lake: Path) -> None:
-    half_done(lake, keep=1)
-    identity = json.loads((lake / "dataset.json").read_text())
-    (lake / "dataset.json").write_text(json.dumps(identity | {"cases": str(lake / "nowhere")}))
-    result = report(str(lake))
-    assert (result.num_real, result.num_shown) == (0, 1)
-    assert slices_of(lake / "report.html")["reference"] is None
-    assert any("the donors' case store" in problem for problem in result.problems)
-
-
-def test_a_lake_with_nothing_drawn_yet_has_a_page(lake: Path) -> None:
-    half_done(lake, keep=0)
-    page = page_of(lake)
-    assert page.problems == []
-    assert "4 of 4 planned volumes are not drawn yet" in page.section("summary")
-    assert "No synthetic volume yet" in page.section("quality")
-    assert "No synthetic volume is shown" in page.section("slices")
-
-
-def test_a_torn_manifest_is_told_and_the_commits_are_read_instead(lake: Path) -> None:
-    (lake / MANIFEST).write_bytes((lake / MANIFEST).read_bytes()[:2000])
-    result = report(str(lake))
-    assert result.num_synthetic == 4
-    assert f"{MANIFEST}: could not be read as Parquet" in result.problems[0]
-    assert MANIFEST in read_page(lake / "report.html").section("summary")
-
-
-def test_a_lake_without_its_plan_has_a_page_that_says_so(lake: Path) -> None:
-    (lake / "plan.parquet").unlink()
-    result = report(str(lake))
-    assert result.num_synthetic == 4
-    assert result.problems == ["plan.parquet: found none; how much was planned is not known"]
-
-
-@pytest.mark.parametrize(
-    ("identity", "found"),
-    [(None, "found none"), ({"kind": "cases"}, "found a case store"), ({}, "found something else")],
-)
-def test_what_is_no_lake_is_refused(tmp_path: Path, identity: Any, found: str) -> None:
-    if identity is not None:
-        (tmp_path / "dataset.json").write_text(json.dumps(identity))
-    with pytest.raises(
-        StoreError, match=f"{found}; expected a folder that `factory generate` made"
-    ):
-        report(str(tmp_path))
-    assert not (tmp_path / "report.html").exists()
-
-
-def test_a_volume_that_cannot_be_read_is_told_and_the_others_are_shown(lake: Path) -> None:
-    ids = with_rows(lake, *[{"qc_verdict": "accept", "qc_reasons": []}] * 4)
-    (volume,) = (lake / "volumes").glob(f"{ids[0]}.*")
-    shutil.rmtree(volume)
-    result = report(str(lake))
-    page = read_page(lake / "report.html")
-    assert page.problems == []
-    assert result.num_shown == 3
-    assert any(
-        problem.startswith(f"volume {ids[0]}: the volume cannot be") for problem in result.problems
-    )
-    assert f"volume {ids[0]}: the volume cannot be read" in page.section("summary")
-    assert len(result.problems) == 1
-    assert "3 volumes" in page.section("likeness")
-    assert f"volume {ids[0]}: volume" in page.section("likeness")
-
-
-def test_hostile_texts_of_a_lake_are_shown_as_text(lake: Path) -> None:
-    ids = with_rows(
-        lake,
-        {"qc_verdict": "review", "qc_reasons": [HOSTILE], "notes": [HOSTILE], "device": HOSTILE},
-        {"env_fingerprint": HOSTILE, "run_id": HOSTILE, "sampler": HOSTILE},
-    )
-    rows = rows_of(lake)
-    first = next(row for row in rows if row["work_id"] == ids[0])["case_id"]
-    for row in rows:
-        if row["case_id"] == first:
-            row.update(case_id=HOSTILE, patient_id=HOSTILE)
-    write_manifest(rows, lake / MANIFEST)
-    Lake(lake).quarantine(
-        "1" * 32, record("1" * 32, message=HOSTILE, case_id=HOSTILE, error_class=HOSTILE)
-    )
-    identity = json.loads((lake / "dataset.json").read_text())
-    (lake / "dataset.json").write_text(
-        json.dumps(identity | {HOSTILE: HOSTILE, "model": [HOSTILE]})
-    )
-    folder = evaluation_folder(
-        lake.parent / f"e{HOSTILE.replace('/', '')}", "x", f"| {HOSTILE} |\n"
-    )
-    shutil.copytree(lake, lake.parent / "a<script>b")
-    page = page_of(lake.parent / "a<script>b", ids=[ids[0]], evaluation=folder)
-    assert page.problems == []
-    assert len(page.named("script")) == 2
-    assert len(page.named("img")) == 1
-    assert HOSTILE in page.section("slices")
-    assert page.section("quarantine").count("alert('x')") == 3
-    assert str(lake.parent / "a<script>b") in page.section("provenance")
-    assert page.titles[:2] == ["Report on a<script>b"] * 2
-
-
-def test_no_text_of_slices_can_end_its_script(lake: Path) -> None:
-    from jobs.report.packed import Packed
-    from jobs.report.slices import _data
-
-    made = _data("x", Packed(content={"layout": "</script><b>"}, num_slices=1, planes=(0,)))
-    assert made.count("<") == 2
-    assert json.loads(made.partition(">")[2].rpartition("<")[0]) == {"layout": "</script><b>"}
 
 
 def test_an_evaluation_beside_the_lake_is_found_if_it_is_of_this_lake(lake: Path) -> None:
@@ -414,92 +193,6 @@ def test_a_folder_without_tables_is_refused_where_it_was_given(
         report(str(lake), **{flag: tmp_path / "none"})  # type: ignore[arg-type]
 
 
-def test_the_file_is_replaced_whole_and_nothing_is_left_beside_it(
-    lake: Path, tmp_path: Path
-) -> None:
-    out = tmp_path / "new folder" / "page.html"
-    report(str(lake), str(out), count=0)
-    small = out.stat().st_size
-    report(str(lake), str(out), count=4)
-    assert out.stat().st_size > small
-    assert os.listdir(out.parent) == ["page.html"]
-    assert not (lake / "report.html").exists()
-
-
-def test_a_page_that_cannot_be_written_leaves_the_earlier_one(
-    lake: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    report(str(lake), count=0)
-    before = (lake / "report.html").read_bytes()
-
-    def full(path: Path, content: bytes) -> None:
-        path.write_text("half")
-        raise OSError(28, "No space left")
-
-    monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(OSError, match="No space left"):
-        report(str(lake), count=4)
-    assert (lake / "report.html").read_bytes() == before
-    assert [name for name in os.listdir(lake) if name.endswith(".unfinished")] == []
-
-
-@pytest.mark.parametrize("name", [MANIFEST, "dataset.json", "page", "page.html.parquet"])
-def test_nothing_of_a_lake_can_be_written_over(lake: Path, name: str) -> None:
-    before = (lake / MANIFEST).read_bytes()
-    with pytest.raises(UsageError, match=r"found another ending; expected \.html"):
-        report(str(lake), str(lake / name))
-    assert (lake / MANIFEST).read_bytes() == before
-
-
-def test_a_folder_as_out_and_a_url_with_a_secret_are_refused(lake: Path) -> None:
-    folder = lake / "a.html"
-    folder.mkdir()
-    with pytest.raises(UsageError, match=f"--out {folder}: found a folder; expected a file"):
-        report(str(lake), str(folder))
-    with pytest.raises(UsageError, match="found a user, a password") as refused:
-        report(str(lake), "s3://key:secret@bucket/page.html")
-    assert "secret" not in str(refused.value)
-
-
-def test_lake_and_page_may_be_on_any_file_system(lake: Path) -> None:
-    memory = fsspec.filesystem("memory")
-    memory.put(str(lake), "/report-lake", recursive=True)
-    try:
-        result = report("memory://report-lake", count=4)
-        assert result.path == "memory:///report-lake/report.html"
-        assert result.num_shown == 4
-        text = memory.cat("/report-lake/report.html").decode()
-        assert Page(text).problems == []
-        assert len(text.encode()) == result.num_bytes
-    finally:
-        memory.rm("/report-lake", recursive=True)
-
-
-def test_a_lake_still_verifies_with_its_page_in_it(lake: Path) -> None:
-    from jobs.verify import problems
-
-    report(str(lake))
-    assert problems(Lake(lake)) == []
-
-
-def test_the_verb_gives_the_path_and_tells_what_is_missing(
-    lake: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import typer
-
-    app = typer.Typer(pretty_exceptions_enable=False)
-    app.command()(command.command)
-    first = with_rows(lake)[0]
-    shutil.rmtree(next((lake / "volumes").glob(f"{first}.*")))
-    monkeypatch.chdir(lake.parent)
-    result = CliRunner().invoke(app, ["--out", "page.html", "--volumes", "4"])
-    assert result.exit_code == 0, result.output
-    assert result.stdout == "page.html\n"
-    assert f"could not be read: volume {first}" in result.stderr
-    assert "3 real and 4 synthetic volumes, slices of 3" in result.stderr
-    assert Path("page.html").is_file()
-
-
 def test_ids_choose_what_is_shown(lake: Path) -> None:
     ids = with_rows(lake)
     page = page_of(lake, ids=[ids[2][:10]])
@@ -507,16 +200,6 @@ def test_ids_choose_what_is_shown(lake: Path) -> None:
     assert "volume-2" not in page.words
     with pytest.raises(UsageError, match="--ids nobody"):
         report(str(lake), ids=["nobody"])
-
-
-def test_neither_ray_nor_torch_is_loaded(lake: Path) -> None:
-    code = (
-        "import sys\nfrom jobs.report.job import report\n"
-        f"report({str(lake)!r})\n"
-        "print([name for name in ('ray', 'torch', 'matplotlib') if name in sys.modules])"
-    )
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert told.stdout == "[]\n"
 
 
 def test_a_page_of_many_rows_is_written_from_their_columns(lake: Path) -> None:

@@ -9,7 +9,10 @@ from typer.testing import CliRunner
 
 from factory.lake import MANIFEST, Lake
 from jobs.app import app
+from jobs.generate.again import generate_line
 from jobs.lakes import planned_items
+from manifests.read import read_manifest
+from manifests.write import write_manifest
 
 
 def record(work_id: str) -> dict[str, object]:
@@ -42,7 +45,10 @@ def test_a_finished_lake_misses_nothing(lake: Path) -> None:
         "missing": "0",
         "published": "yes",
     }
-    assert remarks == ""
+    assert remarks == (
+        "nothing of 4 planned volumes is missing, and the manifest is of them all. "
+        f"Next: factory verify {lake}\n"
+    )
 
 
 def test_a_lake_on_its_way_says_what_is_missing_and_how_to_go_on(lake: Path) -> None:
@@ -62,8 +68,48 @@ def test_a_lake_on_its_way_says_what_is_missing_and_how_to_go_on(lake: Path) -> 
     }
     assert remarks.splitlines() == [
         "quarantined: case c0: torn",
-        "Next: the same factory generate again, unless it runs; it goes on where it was",
+        "1 of 4 planned volumes missing; no manifest yet (a run may be at work). "
+        f"Next: {generate_line(Lake(lake))}",
     ]
+
+
+def test_a_lake_that_was_asked_for_more_says_that_its_manifest_is_of_the_plan_before(
+    lake: Path,
+) -> None:
+    rows = read_manifest(lake / MANIFEST).to_pylist()
+    drawn = [row["work_id"] for row in rows if row["kind"] == "synthetic"]
+    write_manifest([row for row in rows if row["work_id"] not in drawn[2:]], lake / MANIFEST)
+    (lake / "commits" / f"{drawn[3]}.json").unlink()
+    counts, remarks = status(lake)
+
+    assert (counts["missing"], counts["published"]) == ("1", "yes")
+    assert remarks.startswith(
+        "1 of 4 planned volumes missing; the manifest is of an earlier plan, without 2 of them "
+    )
+
+
+def test_a_torn_manifest_leaves_the_counts_of_the_markers(lake: Path) -> None:
+    (lake / MANIFEST).write_bytes(b"torn")
+    counts, remarks = status(lake)
+    assert (counts["committed"], counts["published"]) == ("4", "yes")
+    assert remarks.startswith("warning: ")
+    assert (
+        "\n0 of 4 planned volumes missing; the manifest cannot be read (a run may be at work). "
+        in remarks
+    )
+
+
+def test_volumes_that_were_given_up_are_not_said_to_be_in_the_manifest(lake: Path) -> None:
+    rows = read_manifest(lake / MANIFEST).to_pylist()
+    given_up = next(row["work_id"] for row in rows if row["kind"] == "synthetic")
+    write_manifest([row for row in rows if row["work_id"] != given_up], lake / MANIFEST)
+    (lake / "commits" / f"{given_up}.json").unlink()
+    Lake(lake).quarantine(given_up, record(given_up))
+    _, remarks = status(lake)
+    assert remarks.splitlines()[-1] == (
+        "1 of 4 planned volumes quarantined and none missing; the manifest is of the others. "
+        f"Next: factory verify {lake}"
+    )
 
 
 def test_only_what_is_planned_counts_and_each_item_once(lake: Path) -> None:

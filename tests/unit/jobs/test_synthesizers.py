@@ -1,7 +1,6 @@
 """What each synthesizer draws, and that it keeps what it promises."""
 
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +8,7 @@ import numpy as np
 import pytest
 import torch
 from nodule_crops import write_crops
-from sampler_bench import Bench, donor_of, reference_of
-from support import random_checkpoint
+from sampler_bench import Bench, bench_of, config_of, donor_of, reference_of
 
 from factory import preprocessing
 from factory.digests import sha256_of_voxels
@@ -19,18 +17,15 @@ from factory.intensity import HU_MAX, HU_MIN, HuWindow
 from factory.layouts import BACKGROUND, LUNG, NODULE, layout_channels
 from factory.nodules.crops import load_crops
 from factory.nodules.fill import fill_nodules
-from factory.preprocessing import Preprocessing
 from factory.storage import Storage
 from factory.volumes import Volume, write_volume
 from jobs.cases import CaseStore
-from jobs.generate.config import GenerateConfig
 from jobs.generate.synthesizers.choose import _MAKERS
 from jobs.generate.synthesizers.copy_paste import CopyPaste
 from jobs.generate.synthesizers.noise import Noise
 from jobs.generate.synthesizers.synthesizer import Prepared, UnfitError
 from jobs.generate.synthesizers.traits import KNOWN
 from jobs.recipe import recipe_names
-from models.aas import aas_sample
 from models.checkpoint import load_checkpoint
 from models.ddpm import ddpm_sample
 from models.engine import SamplingEngine
@@ -38,34 +33,11 @@ from models.engine import SamplingEngine
 ALL = tuple(KNOWN)
 
 
-@pytest.fixture(scope="module")
-def crops(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_crops(tmp_path_factory.mktemp("crops") / "crops.npz")
-
-
-def config_of(name: str, **changes: Any) -> GenerateConfig:
-    return GenerateConfig(synthesizer=name, steps=2, **changes)
-
-
-def bench_of(
-    store: CaseStore, model: Path, crops: Path, lake: Path, name: str, **changes: Any
-) -> Bench:
-    """A sampler that draws with a synthesizer, given only what it needs."""
-    traits = KNOWN[name]
-    return Bench(
-        store,
-        model if traits.needs_model else None,
-        lake,
-        config_of(name, **changes),
-        crops if traits.needs_crops else None,
-    )
-
-
 @pytest.fixture
-def make(store: CaseStore, model_16: Path, crops: Path, tmp_path: Path) -> Any:
+def make(store: CaseStore, model_16: Path, ball_crops: Path, tmp_path: Path) -> Any:
     def make(name: str, lake: str = "lake", **changes: Any) -> Bench:
         chosen = {"store": store} | {k: changes.pop(k) for k in ("store",) if k in changes}
-        return bench_of(chosen["store"], model_16, crops, tmp_path / lake, name, **changes)
+        return bench_of(chosen["store"], model_16, ball_crops, tmp_path / lake, name, **changes)
 
     return make
 
@@ -200,7 +172,7 @@ def test_med_ddpm_sees_nothing_of_the_donor_but_its_layout(make: Any, own_store:
 
 
 def test_copy_paste_fills_the_nodules_of_the_layout_from_the_crops(
-    make: Any, store: CaseStore, crops: Path
+    make: Any, store: CaseStore, ball_crops: Path
 ) -> None:
     bench = make("copy-paste")
     bench.draw("c2")
@@ -209,7 +181,7 @@ def test_copy_paste_fills_the_nodules_of_the_layout_from_the_crops(
         reference.ct,
         volume.layout,
         tuple(donor_of(store, "c2")["spacing_mm"]),
-        load_crops(crops),
+        load_crops(ball_crops),
         np.random.default_rng(bench.items["c2"].seed),
     )
     assert names
@@ -247,12 +219,12 @@ def test_copy_paste_gives_up_a_layout_without_a_nodule(
 
 
 def test_crops_that_changed_since_the_plan_are_refused(
-    store: CaseStore, crops: Path, tmp_path: Path
+    store: CaseStore, ball_crops: Path, tmp_path: Path
 ) -> None:
     """Tissue alone is another plan, though shapes are the same."""
     import shutil
 
-    path = Path(shutil.copy(crops, tmp_path / "crops.npz"))
+    path = Path(shutil.copy(ball_crops, tmp_path / "crops.npz"))
     bench = Bench(store, None, tmp_path / "lake", config_of("copy-paste"), path)
     write_crops(path, tissue=90)
     with pytest.raises(
@@ -280,11 +252,11 @@ def test_noise_of_a_case_without_lungs_is_refused() -> None:
         Noise().feed(volume, layout)
 
 
-def test_copy_paste_needs_no_more_than_crops_and_the_layout(crops: Path) -> None:
+def test_copy_paste_needs_no_more_than_crops_and_the_layout(ball_crops: Path) -> None:
     layout = np.zeros((8, 8, 8), np.uint8)
     layout[2:6, 2:6, 2:6] = NODULE
     volume = Volume(ct=np.zeros((8, 8, 8), np.int16), layout=layout * 0, affine=np.eye(4))
-    given = CopyPaste(load_crops(crops)).feed(volume, layout)
+    given = CopyPaste(load_crops(ball_crops)).feed(volume, layout)
     np.testing.assert_array_equal(given.drawn, layout == NODULE)
     # Metal in a nodule is no saturation: nothing is encoded and decoded.
     assert not given.scale.saturated(np.array([3000], np.int16)).any()
@@ -296,63 +268,6 @@ def test_a_rehearsal_of_any_draws_noise_and_is_rejected(make: Any, name: str) ->
     bench.draw("c0")
     row = bench.row("c0")
     assert (row["sampler"], row["qc_verdict"]) == ("rehearsal", "reject")
-
-
-@pytest.fixture(scope="module")
-def nodule_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model that is told of nodules alone, and draws lungs and nodules."""
-    fed = Preprocessing(labels=("nodule",), drawn=("lung", "nodule"))
-    path = tmp_path_factory.mktemp("nodule") / "model"
-    return random_checkpoint(path, seed=4, preprocessing=fed)
-
-
-@pytest.mark.parametrize("blend", ["level", "start"])
-def test_without_the_layout_of_the_lungs_they_are_drawn_all_the_same_and_nothing_else(
-    store: CaseStore, nodule_model: Path, tmp_path: Path, blend: Any
-) -> None:
-    bench = Bench(store, nodule_model, tmp_path / "lake", config_of("lung-ddpm", blend=blend))
-    assert bench.draw("c0")["problem"] == ""
-    volume, reference = bench.volume("c0"), reference_of(store, "c0")
-    outside = reference.layout == BACKGROUND
-    checkpoint, window = load_checkpoint(nodule_model), HuWindow()
-    generator = torch.Generator().manual_seed(bench.items["c0"].seed)
-    x_0 = aas_sample(
-        SamplingEngine(checkpoint.denoiser),
-        checkpoint.schedule,
-        layout=torch.from_numpy(np.where(volume.layout == NODULE, np.float32(1), np.float32(-1)))[
-            None, None
-        ],
-        x_known=torch.from_numpy(window.encode(reference.ct))[None, None],
-        draw_noise=lambda shape: torch.randn(shape, generator=generator),
-        num_steps=2,
-        blend=blend,
-        known_mask=torch.from_numpy(outside)[None, None],
-    )
-    expected = np.where(outside, reference.ct, window.decode(x_0[0, 0].numpy()))
-    np.testing.assert_array_equal(volume.ct, expected)
-    assert (
-        volume.ct[reference.layout == LUNG] != reference.ct[reference.layout == LUNG]
-    ).mean() > 0.9
-    assert bench.row("c0")["qc_background_equal"] is True
-
-
-def test_without_both_the_whole_volume_follows_the_nodules(
-    store: CaseStore, nodule_model: Path, tmp_path: Path
-) -> None:
-    bench = Bench(store, nodule_model, tmp_path / "lake", config_of("med-ddpm"))
-    assert bench.draw("c0")["problem"] == ""
-    reference = reference_of(store, "c0")
-    outside = reference.layout == BACKGROUND
-    assert (bench.volume("c0").ct[outside] != reference.ct[outside]).mean() > 0.9
-
-
-def test_the_scale_of_a_model_is_its_own_whoever_draws(store: CaseStore, tmp_path: Path) -> None:
-    fed = replace(Preprocessing(), hu_window=(-900.0, -100.0))
-    model = random_checkpoint(tmp_path / "model", seed=0, preprocessing=fed)
-    bench = Bench(store, model, tmp_path / "lake", config_of("med-ddpm"))
-    bench.draw("c0")
-    volume = bench.volume("c0").ct
-    assert (volume.min(), volume.max()) == (-900, -100)
 
 
 def test_the_example_of_ones_own_draws(store: CaseStore) -> None:

@@ -77,7 +77,7 @@ def test_where_all_are_torn_training_starts_anew_and_says_so(tmp_path: Path) -> 
     warnings: list[str] = []
     assert newest_whole(tmp_path, warnings.append) is None
     assert warnings[-1].endswith(
-        "none of its 2 checkpoints is whole; training starts from the first step"
+        "none is whole of 2 checkpoints; training starts from the first step"
     )
 
 

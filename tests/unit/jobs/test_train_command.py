@@ -49,5 +49,6 @@ def test_a_training_ends_with_the_command_that_draws_with_its_model(
 
 def test_a_dry_run_is_told_of_the_cluster_that_would_train(asked: dict[str, Any]) -> None:
     result = CliRunner().invoke(app, ["train", "--dry-run", "--ray-address", "head:6379"])
-    assert (result.exit_code, result.stdout, result.stderr) == (0, "a recipe\n", "")
+    assert (result.exit_code, result.stdout) == (0, "a recipe\n")
+    assert result.stderr == "nothing was written. Next: factory train --ray-address head:6379\n"
     assert asked["ray_address"] == "head:6379"

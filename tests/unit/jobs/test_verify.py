@@ -18,6 +18,7 @@ from factory.lake import MANIFEST, Lake
 from factory.layouts import BACKGROUND
 from factory.volumes import Volume, read_volume, write_volume
 from jobs.app import app
+from jobs.generate.again import generate_line
 from jobs.verify import problems
 from manifests.read import read_manifest
 from manifests.write import write_manifest
@@ -75,7 +76,7 @@ def test_a_volume_that_is_gone_is_found(lake: Path) -> None:
 def test_a_lost_shard_is_found_and_not_read_as_empty(lake: Path) -> None:
     row = drawn(lake)
     shutil.rmtree(lake / row["image_uri"] / "0" / "c")
-    assert re.search(r"4096 voxels .*never written \(a chunk is missing\)", only_problem(lake))
+    assert re.search(r"4,096 voxels .*never written \(a chunk is missing\)", only_problem(lake))
 
 
 def test_a_lost_commit_is_found(lake: Path) -> None:
@@ -237,7 +238,22 @@ def test_the_command_names_every_problem_and_exits_1(lake: Path) -> None:
     lines = broken.stderr.splitlines()
     assert sum(line.startswith("problem: case ") for line in lines) == 2
     assert lines[-1] == (
-        "2 problems. --drop-broken, then the same factory generate again makes what is missing"
+        f"2 problems with 2 volumes to draw again. Next: factory verify {lake} --drop-broken"
+    )
+
+
+def test_a_case_that_is_broken_leads_to_the_ingest_that_makes_it_anew(lake: Path) -> None:
+    def move(rows: Rows) -> Rows:
+        row = next(row for row in rows if row["kind"] == "real")
+        row["image_uri"] += "-gone"
+        return rows
+
+    rewrite(lake, move)
+    told = CliRunner().invoke(app, ["verify", str(lake)]).stderr.splitlines()[-1]
+    assert re.fullmatch(
+        r"\d+ problems\. Next: the same factory ingest again, which mends its cases; then "
+        rf"{re.escape(generate_line(Lake(lake)))}",
+        told,
     )
 
 
@@ -254,7 +270,7 @@ def test_what_is_broken_can_be_dropped_and_is_drawn_again(
     shutil.rmtree(lake / drawn(lake)["image_uri"])
     dropped = CliRunner().invoke(app, ["verify", str(lake), "--drop-broken"])
     assert dropped.exit_code == 1
-    assert "1 volumes dropped" in dropped.stderr
+    assert "1 volume dropped" in dropped.stderr
 
     draw_in_process(monkeypatch)
     generate(cases_16, model_16, lake, Amount(count=4), GenerateConfig(steps=2))
