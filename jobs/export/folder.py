@@ -1,18 +1,22 @@
 """The folder of an export: whose it is, and what lies in it that is not to be there any more."""
 
-from collections.abc import Mapping, Sequence
+import fcntl
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from factory.errors import StoreError, UsageError
 from factory.storage import Storage
 from jobs.claims import differences
+from jobs.console import say
 from jobs.export.task import RECORDS, STATE, Work, record_of
 
 IDENTITY = f"{STATE}/export.json"
 ASIDE = f"{STATE}/left_out.json"
 """Name and reason of each volume that has no files."""
 
+_LOCK = f"{STATE}/.lock"
 _ENDING = ".nii.gz"
 
 
@@ -45,6 +49,21 @@ def claim(out: Path, asked: Mapping[str, Any]) -> None:
         )
     for folder in (STATE, RECORDS):
         storage.sweep(folder)
+
+
+@contextmanager
+def alone(out: Path) -> Iterator[None]:
+    """Wait until no other export is at work in a claimed folder: each removes what it does not list."""
+    with (out / _LOCK).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"waiting: another export is at work in {out}")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        except OSError:
+            # A file system without locks: that nobody else is here is for whoever mounted it.
+            pass
+        yield
 
 
 def remove_others(out: Path, works: Sequence[Work]) -> None:

@@ -15,7 +15,7 @@ from factory.errors import StoreError, UsageError
 from factory.storage import Storage
 from jobs.cluster import Cluster, connect, run_tasks
 from jobs.console import progress, say
-from jobs.export.folder import ASIDE, claim, discard, remove_others
+from jobs.export.folder import ASIDE, alone, claim, discard, remove_others
 from jobs.export.formats import FORMATS
 from jobs.export.formats.format import About, Exported, Format
 from jobs.export.given import Given, Item, find_items
@@ -85,6 +85,14 @@ def export(
     chosen = FORMATS[kind]
     out = chosen.folder(out.absolute())
     claim(out, {"format": kind, "native": native, "manifest": given.manifest})
+    with alone(out):
+        return _filled(out, chosen, given, native, license, ray_address)
+
+
+def _filled(
+    out: Path, chosen: Format, given: Given, native: bool, license: str, ray_address: str | None
+) -> ExportResult:
+    """Write what is missing, and remove what is not to be there."""
     works, left_out = _works(given, chosen, native)
     for name, reason in left_out.items():
         say(f"left out: {name}: {reason}")
@@ -102,12 +110,11 @@ def export(
             f"{given.manifest}: found no volume that could be exported, of {len(given.items)}; expected some. "
             "The lines above say why; factory verify checks the volumes."
         )
-    begin = chosen.publish(out, exported, _about(given, out, native, license))
     states = [one.state for one in outcomes.values()]
     num_synthetic = sum(one.item.is_synthetic for one in exported)
     return ExportResult(
         out=out,
-        begin=begin,
+        begin=chosen.publish(out, exported, _about(given, out, native, license)),
         next_step=chosen.next_step(out),
         num_written=states.count(WRITTEN),
         num_kept=states.count(KEPT),

@@ -154,9 +154,10 @@ def command(
         retry_quarantined=retry_class or (EVERY_CLASS if retry_quarantined else None),
         ray_address=ray_address,
     )
+    rejected = f", {result.num_rejected} of them rejected" if result.num_rejected else ""
     conclude(
         f"{result.num_real} real + {counted(result.num_synthetic, 'synthetic training volume')} "
-        f"({result.synthetic_fraction:.2%} synthetic), {result.num_quarantined} quarantined",
+        f"({result.synthetic_fraction:.2%} synthetic){rejected}, {result.num_quarantined} quarantined",
         command_line("factory verify", out),
     )
     give(result.manifest)

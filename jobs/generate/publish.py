@@ -38,6 +38,8 @@ class GenerateResult:
     manifest: str
     num_real: int
     num_synthetic: int
+    num_rejected: int
+    """Of the synthetic ones: by quality control, and out of every mix that is made of the lake."""
     num_quarantined: int
     synthetic_fraction: float
 
@@ -80,12 +82,14 @@ def _publish_once(lake: Lake, planned: Sequence[str], store: CaseStore) -> Gener
     # Last: until then the manifest of an earlier run may name what is swept.
     uris = zip(synthetic["work_id"].to_pylist(), synthetic["image_uri"].to_pylist(), strict=True)
     lake.sweep(dict(uris))
-    _warn(planned, quarantined, synthetic)
+    verdicts = Counter(synthetic["qc_verdict"].to_pylist())
+    _warn(planned, quarantined, synthetic.num_rows, verdicts)
     mix = mix_of(mixed)
     return GenerateResult(
         manifest=manifest,
         num_real=mix.num_real,
         num_synthetic=mix.num_synthetic,
+        num_rejected=verdicts["reject"],
         num_quarantined=len(quarantined),
         synthetic_fraction=mix.synthetic_fraction or 0.0,
     )
@@ -117,20 +121,21 @@ def _typed(row: dict[str, Any]) -> dict[str, Any]:
     return {**row, "created_at": datetime.fromisoformat(row["created_at"])}
 
 
-def _warn(planned: Sequence[str], quarantined: set[str], synthetic: pa.Table) -> None:
+def _warn(
+    planned: Sequence[str], quarantined: set[str], num_synthetic: int, verdicts: Counter[str]
+) -> None:
     if quarantined:
         say(
             f"warning: {len(quarantined)} of {counted(len(planned), 'planned volume')} missing from the mix"
         )
-    missing = len(planned) - len(quarantined) - synthetic.num_rows
+    missing = len(planned) - len(quarantined) - num_synthetic
     if missing:
         say(
             f"warning: {missing} of {counted(len(planned), 'planned volume')} still to come, from another run"
         )
-    verdicts = Counter(synthetic["qc_verdict"].to_pylist())
     if verdicts["review"] or verdicts["reject"]:
         say(
-            f"warning: of {counted(synthetic.num_rows, 'volume')} {verdicts['review']} to be reviewed, and "
+            f"warning: of {counted(num_synthetic, 'volume')} {verdicts['review']} to be reviewed, and "
             f"{verdicts['reject']} rejected, which enter no mix; qc_reasons in the manifest says why"
         )
 

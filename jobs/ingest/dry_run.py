@@ -28,6 +28,7 @@ Row = tuple[str, ...]
 
 _HEAD = ("input", "case", "scan", "drawn", "would")
 _NO_KEY = "(named once there is a key)"
+_IF_READABLE = "ingest, if it can be read at all"
 _WOULD = {
     MADE: "ingest",
     REMADE: "make anew: the store has a case of other files, or a torn one",
@@ -85,12 +86,13 @@ def _would(cases: Sequence[Input], lake: Lake, lungs: str) -> Iterator[tuple[str
 def _case_row(given: Input, root: str, would: Mapping[str, str], unnamed: bool) -> Row:
     source = given.source
     is_unnamed = unnamed and bool(source.series)
+    scan = _scan(given)
     return (
         _relative(given.place, root),
         _NO_KEY if is_unnamed else shown(source.case_id),
-        _scan(given),
+        scan or "unknown: its header cannot be read",
         ", ".join(_drawn(source)) or "nothing: lungs segmented",
-        would.get(source.case_id, _WOULD[MADE]),
+        would.get(source.case_id, _WOULD[MADE] if scan else _IF_READABLE),
     )
 
 
@@ -100,8 +102,9 @@ def _aside_row(one: Aside, root: str, verb: str, unnamed: bool) -> Row:
 
 
 def _scan(given: Input) -> str:
+    """Return the grid of a scan; empty where its header does not say it."""
     if not given.shape or given.spacing_mm is None:
-        return "unknown: its header cannot be read"
+        return ""
     shape = " x ".join(map(str, given.shape))
     return f"{shape} at {' x '.join(f'{edge:.2f}' for edge in given.spacing_mm)} mm"
 

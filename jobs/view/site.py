@@ -39,7 +39,7 @@ _NUMBER = re.compile(r"[0-9]{1,12}")
 _JSON = "application/json"
 _HTML = "text/html; charset=utf-8"
 _SCRIPT, _STYLE = "text/javascript; charset=utf-8", "text/css; charset=utf-8"
-_OWN_SCRIPTS = ("planes", "state", "ask", "list", "stage", "told", "view", "solid")
+_OWN_SCRIPTS = ("planes", "state", "ask", "filter", "list", "stage", "told", "view", "solid")
 _PARTS = {
     "": ("view/page/view.html", _HTML),
     "look.css": ("pages/look.css", _STYLE),

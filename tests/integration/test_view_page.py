@@ -69,7 +69,7 @@ def test_the_list_is_filtered_by_kind_verdict_and_text(open_view: Callable[..., 
     seen.matched("1\u20136 of 6 volumes")
     assert seen.titles() == [f"A, draw {number}" for number in (5, 15, 25, 35, 45, 55)]
     seen.page.locator("#text").fill("SEAM 3")
-    seen.matched("1\u20131 of 1 volumes")
+    seen.matched("1\u20131 of 1 volume")
     assert seen.titles() == ["A, draw 35"]
     seen.go(seen.page.locator("#next").click, 37)
     assert "seam 35" in seen.text("#facts")

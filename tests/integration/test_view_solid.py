@@ -127,10 +127,48 @@ def test_without_niivue_the_page_says_how_to_get_it(
     context.close()
 
 
-def test_the_planes_lead_to_the_volume_in_3d(webgl_browser: Any, view_server: Server) -> None:
+def test_the_planes_lead_to_the_volume_in_3d_and_it_steps_by_their_filter(
+    webgl_browser: Any, view_server: Server
+) -> None:
     with opening(webgl_browser, view_server.url, SeenView) as opened:
         seen = opened()
-        assert seen.page.locator("#solid").get_attribute("href") == f"solid.html#row={FIRST}"
-        seen.go(seen.page.locator("#next").click, FIRST + 1)
+        seen.page.locator("#verdict").select_option("review")
+        seen.matched("1\u20136 of 6 volumes")
+        seen.go(seen.page.locator("#next").click, FIRST + 5)
         seen.page.locator("#solid").click()
-        assert shown(seen, FIRST + 1) == expected(FIRST + 1)
+        assert shown(seen, FIRST + 5) == expected(FIRST + 5)
+        told = "1 of 6 by the list's filter: synthetic, review"
+        assert seen.page.locator("#status").inner_text() == told
+        assert seen.page.locator("#previous").is_disabled()
+        seen.page.locator("#next").click()
+        assert shown(seen, FIRST + 15) == expected(FIRST + 15)
+        seen.page.locator("#back").click()
+        seen.matched("1\u20136 of 6 volumes")
+        seen.page.locator("html[data-ready]").wait_for(state="attached")
+        assert seen.page.locator("#title").inner_text() == "A, draw 15"
+        assert seen.page.locator("#verdict").input_value() == "review"
+
+
+def test_a_row_that_the_filter_has_not_is_shown_among_all(
+    open_solid: Callable[..., Seen], view_server: Server
+) -> None:
+    seen = open_solid(FIRST)
+    shown(seen, FIRST)
+    seen.page.goto(f"{view_server.url}solid.html?verdict=review#row={FIRST + 1}")
+    assert shown(seen, FIRST + 1) == expected(FIRST + 1)
+    assert seen.page.locator("#status").inner_text() == f"{FIRST + 2} of 62"
+
+
+def test_steps_that_overtake_each_other_leave_one_volume(open_solid: Callable[..., Seen]) -> None:
+    seen = open_solid(FIRST)
+    shown(seen, FIRST)
+    for by in (5, 7, 9):
+        seen.page.evaluate(
+            "(times) => { for (let i = 0; i < times; i += 1) document.getElementById('next').click(); }",
+            by,
+        )
+    assert shown(seen, FIRST + 21) == expected(FIRST + 21)
+    found = seen.page.evaluate("() => globalThis.viewer.volumes.map((one) => Array.from(one.img))")
+    assert len(found) == 2
+    volume = volume_of(str(drawn("A", 21)["work_id"]))
+    np.testing.assert_array_equal(np.reshape(found[0], SHAPE), volume.ct)

@@ -1,5 +1,6 @@
 // The list, a piece at a time.
 import { json } from "./ask.js";
+import { addressOf, keepFilter } from "./filter.js";
 import { $, list, made, shown } from "./state.js";
 import { show } from "./view.js";
 
@@ -7,10 +8,12 @@ const COUNT = 50;
 
 export async function fill(query) {
   const number = list.asked += 1;
-  const words = { count: COUNT, kind: $("kind").value, verdict: $("verdict").value, text: $("text").value.trim(), ...query };
+  const filter = { kind: $("kind").value, verdict: $("verdict").value, text: $("text").value.trim() };
+  keepFilter(filter);
+  $("solid").href = addressOf("solid.html");
   let found;
   try {
-    found = await json(`rows?${new URLSearchParams(words)}`);
+    found = await json(`rows?${new URLSearchParams({ count: COUNT, ...filter, ...query })}`);
   } catch (error) {
     if (number === list.asked) $("matched").textContent = `The list cannot be read: ${error.message}`;
     return false;
@@ -25,7 +28,7 @@ export async function fill(query) {
 function drawList() {
   const last = list.start + list.rows.length;
   const range = list.rows.length ? `${list.start + 1}\u2013${last} of ` : "";
-  $("matched").textContent = list.matched ? `${range}${list.matched.toLocaleString("en")} volumes` : "No volume matches; change the filter.";
+  $("matched").textContent = list.matched ? `${range}${list.matched.toLocaleString("en")} ${list.matched === 1 ? "volume" : "volumes"}` : "No volume matches; change the filter.";
   $("earlier").disabled = list.start === 0;
   $("later").disabled = last >= list.matched;
   $("rows").replaceChildren(...list.rows.map(listed));

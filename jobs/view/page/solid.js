@@ -1,5 +1,6 @@
 // A volume in three planes and rendered, by NiiVue: the voxels are wrapped as NIfTI here, and stay in the page.
 import { json, volumeOf } from "./ask.js";
+import { addressOf, filterOfAddress, keepFilter, keepRow, rowOfAddress } from "./filter.js";
 import { $ } from "./state.js";
 
 const WINDOWS = { lung: [-1350, 150], mediastinum: [-160, 240] };
@@ -25,31 +26,66 @@ function nifti(volume, values, type) {
   return content;
 }
 
-const shown = { index: 0, count: 0, volume: null };
-let viewer;
+const shown = { asked: 0, start: 0, matched: 0, volume: null };
+let viewer, drawing = Promise.resolve();
 
-async function show(index) {
-  shown.index = index;
-  history.replaceState(null, "", `#row=${index}`);
-  $("back").href = `./#row=${index}`;
-  $("previous").disabled = index <= 0;
-  $("next").disabled = index >= shown.count - 1;
+// The row at a place of the list as it is filtered: { at: INDEX } or { start: PLACE }.
+async function placed(query) {
+  const found = await json(`rows?${new URLSearchParams({ ...filterOfAddress(), ...query, count: 1 })}`);
+  return found.rows.length ? { index: found.rows[0].index, start: found.start, matched: found.matched } : null;
+}
+
+// One after another, for NiiVue has one list of volumes; those that a later one overtook are left out.
+function show(query) {
+  const number = shown.asked += 1, isLast = () => number === shown.asked;
+  delete document.documentElement.dataset.drawn;
+  drawing = drawing.then(async () => {
+    if (!isLast()) return;
+    try {
+      const row = await placed(query);
+      if (row && isLast()) await draw(row, isLast);
+    } catch (error) {
+      trouble(error.message);
+    }
+  });
+  return drawing;
+}
+
+async function draw({ index, start, matched }, isLast) {
+  Object.assign(shown, { start, matched, volume: null });
+  keepRow(index);
+  $("back").href = addressOf("./");
+  $("previous").disabled = start <= 0;
+  $("next").disabled = start >= matched - 1;
   $("status").textContent = "Loading\u2026";
   $("trouble").hidden = true;
-  delete document.documentElement.dataset.drawn;
   while (viewer.volumes.length) viewer.removeVolume(viewer.volumes[0]);
-  shown.volume = null;
   try {
     const row = await json(`rows/${index}`);
     $("title").textContent = row.title;
     $("badge").textContent = row.verdict || "";
     $("badge").hidden = !row.verdict;
-    await load(await volumeOf(index));
-    $("status").textContent = `Row ${index}`;
+    const volume = await volumeOf(index);
+    if (!isLast()) return;
+    await load(volume);
+    $("status").textContent = `${start + 1} of ${matched.toLocaleString("en")}${filtered()}`;
   } catch (error) {
     trouble(`This volume cannot be shown: ${error.message}`);
   }
-  document.documentElement.dataset.drawn = String(index);
+  if (isLast()) document.documentElement.dataset.drawn = String(index);
+}
+
+// A step that is asked for while another one is drawn goes on from that one.
+function step(by) {
+  const start = shown.start + by;
+  if (start < 0 || start >= shown.matched) return;
+  shown.start = start;
+  show({ start });
+}
+
+function filtered() {
+  const words = Object.values(filterOfAddress()).filter(Boolean);
+  return words.length ? ` by the list's filter: ${words.join(", ")}` : "";
 }
 
 async function load(volume) {
@@ -89,9 +125,14 @@ function trouble(text) {
   $("trouble").hidden = false;
 }
 
+// The row that the address names, among all where the filter has it not.
+async function begin(index) {
+  if ((await placed({ at: index }))?.index !== index) keepFilter({});
+  await show({ at: index });
+}
+
 async function start() {
-  const found = /^#row=(\d{1,12})$/.exec(location.hash), index = found ? Number(found[1]) : 0;
-  $("back").href = `./#row=${index}`;
+  $("back").href = addressOf("./");
   if (!globalThis.niivue) throw new Error("NiiVue is not in this installation. Run make niivue in the source folder, and factory view again; the planes need none of it.");
   if (!document.createElement("canvas").getContext("webgl2")) throw new Error("this browser has no WebGL 2. The planes need none of it.");
   viewer = globalThis.viewer = new niivue.Niivue({ dragAndDropEnabled: false, loadingText: "", logLevel: "silent", crosshairWidth: 1, show3Dcrosshair: true, onLocationChange: told });
@@ -106,10 +147,9 @@ async function start() {
   for (const one of document.querySelectorAll("button[data-window]")) one.addEventListener("click", () => choose(one.dataset.window));
   $("overlay").addEventListener("change", tint);
   $("opacity").addEventListener("input", tint);
-  $("previous").addEventListener("click", () => show(shown.index - 1));
-  $("next").addEventListener("click", () => show(shown.index + 1));
-  shown.count = (await json("about")).num_rows;
-  await show(Math.min(index, shown.count - 1));
+  $("previous").addEventListener("click", () => step(-1));
+  $("next").addEventListener("click", () => step(1));
+  await begin(rowOfAddress() ?? 0);
 }
 
 start().catch((error) => trouble(error.message)).finally(() => { document.documentElement.dataset.ready = "true"; });

@@ -1,5 +1,6 @@
 // Shows a volume, and listens to whoever looks at it.
 import { json, volumeOf } from "./ask.js";
+import { addressOf, filterOfAddress, keepRow, rowOfAddress } from "./filter.js";
 import { fill, mark, refill, step, turn } from "./list.js";
 import { buildStage, draw, drawSources } from "./stage.js";
 import { $, list, look, made, shown } from "./state.js";
@@ -10,8 +11,8 @@ const TYPING_MS = 250;
 export async function show(index) {
   const number = shown.asked += 1;
   shown.index = index;
-  history.replaceState(null, "", `#row=${index}`);
-  $("solid").href = `solid.html#row=${index}`;
+  keepRow(index);
+  $("solid").href = addressOf("solid.html");
   mark();
   $("shown").setAttribute("aria-busy", "true");
   $("status").textContent = "Loading\u2026";
@@ -126,7 +127,7 @@ async function begin(index) {
   const isListed = () => list.rows.some((row) => row.index === index);
   await fill({ at: index });
   if (!isListed()) {
-    $("kind").value = "";
+    for (const id of ["kind", "verdict", "text"]) $(id).value = "";
     await fill({ at: index });
   }
   await show(index);
@@ -145,9 +146,11 @@ async function start() {
   options($("kind"), about.kinds);
   options($("verdict"), about.verdicts);
   // A lake is looked at for what was drawn; the scans are one choice away.
-  if (about.kinds.synthetic) $("kind").value = "synthetic";
-  const found = /^#row=(\d{1,12})$/.exec(location.hash), row = found ? Number(found[1]) : about.num_rows;
-  if (row < about.num_rows) await begin(row);
+  const usual = about.kinds.synthetic ? { kind: "synthetic" } : {};
+  for (const [id, word] of Object.entries({ ...usual, ...filterOfAddress() })) $(id).value = word;
+  for (const one of document.querySelectorAll("#filter select")) if (one.selectedIndex < 0) one.value = "";
+  const row = rowOfAddress();
+  if (row !== null && row < about.num_rows) await begin(row);
   else if (await fill({ start: 0 }) && list.rows.length) await show(list.rows[0].index);
   document.documentElement.dataset.ready = "true";
 }

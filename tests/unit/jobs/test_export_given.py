@@ -1,6 +1,7 @@
 """What `factory export` takes and what it refuses: volumes, folders, manifests."""
 
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from exported_lakes import Made, exported, files_of, manifest_of, set_rows
 
 from factory.errors import StoreError, UsageError
+from jobs.export.folder import alone
 from jobs.export.job import export
 from jobs.export.telling import lines_of
 
@@ -38,6 +40,26 @@ def test_rejected_volumes_are_never_written_and_reviewed_ones_where_they_may(
     assert len(list((tmp_path / "out" / "images").iterdir())) == 9
     assert len(list((tmp_path / "out" / "layouts").iterdir())) == 9
     assert "left out: 3 synthetic volumes, for the verdict of quality control" in lines_of(strict)
+
+
+def test_a_second_export_waits_for_the_first_and_removes_nothing_under_its_hands(
+    exportable: Made,
+    tmp_path: Path,
+    begun_exports: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out, waits = tmp_path / "out", threading.Event()
+    exported(exportable, out)
+    whole = files_of(out)
+    monkeypatch.setattr("jobs.export.folder.say", lambda told: waits.set())
+    second = threading.Thread(target=exported, args=(exportable, out), kwargs={"splits": ["train"]})
+    with alone(out):
+        second.start()
+        assert waits.wait(timeout=30)
+        assert files_of(out) == whole
+    second.join(timeout=60)
+    assert not second.is_alive()
+    assert len(files_of(out)) < len(whole)
 
 
 def test_a_file_that_someone_put_there_stays(

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 from support import draw_in_process
+from typer.testing import CliRunner
 
 from factory.errors import CaseError, ClusterError, UsageError
 from factory.lake import Lake
 from jobs.amount import Amount
+from jobs.app import app
 from jobs.generate import job, pool
 from jobs.generate.config import GenerateConfig
 from jobs.generate.job import generate
@@ -89,6 +91,24 @@ def test_volumes_that_quality_control_doubts_are_announced(
         "warning: of 2 volumes 2 to be reviewed, and 0 rejected, which enter no mix"
         in capsys.readouterr().err
     )
+
+
+def test_rejected_volumes_are_counted_and_told_in_the_last_line(
+    lake: Path, cases_16: Path, model_16: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw_in_process(monkeypatch)
+    (tmp_path / "own.toml").write_text("[generate]\nsteps = 2\n")
+    found = Lake(lake)
+    for number, work_id in enumerate(sorted(found.committed_ids())):
+        row = found.committed_row(work_id)
+        verdict = "reject" if number < 2 else "review"
+        found.replace_commit(work_id, row | {"qc_verdict": verdict, "qc_reasons": ["too flat"]})
+    asked = ["--cases", cases_16, "--model", model_16, "--out", lake, "--count", 4]
+    asked += ["--recipe", tmp_path / "own.toml"]
+    ended = CliRunner().invoke(app, ["generate", *map(str, asked)])
+    last = ended.stderr.splitlines()[-1]
+    assert "4 synthetic training volumes (" in last
+    assert " synthetic), 2 of them rejected, 0 quarantined. Next: " in last
 
 
 def test_an_actor_that_cannot_start_tells_why_whichever_error_of_rays_has_it() -> None:

@@ -58,6 +58,15 @@ def test_every_input_has_a_line_with_what_would_become_of_it(tmp_path: Path) -> 
     assert len(found) == 5
 
 
+def test_a_scan_whose_header_cannot_be_read_is_not_promised_a_case(tmp_path: Path) -> None:
+    write_scan(tmp_path / "scans", "whole", 1)
+    (tmp_path / "scans" / "torn_ct.nii.gz").write_bytes(b"\x1f\x8b")
+    found = lines(tmp_path)
+    assert found["torn_ct.nii.gz"][1] == "unknown: its header cannot be read"
+    assert found["torn_ct.nii.gz"][-1] == "ingest, if it can be read at all"
+    assert found["whole_ct.nii.gz"][-1] == "ingest"
+
+
 @pytest.mark.usefixtures("scan")
 def test_it_writes_nothing_and_makes_no_key(tmp_path: Path) -> None:
     before = sorted(tmp_path.rglob("*"))
