@@ -14,26 +14,25 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from interval_coverage import GROUPS, SIMULATED, SMALL_TEST, coverage
 from machine import command, describe
-from numpy.typing import NDArray
-from scipy import ndimage, stats
+from scipy import ndimage
 
 from factory.augment import AugmentConfig
 from factory.axes import spacing_zyx
 from factory.digests import digest_json, sha256_of_voxels
-from factory.evaluation.intervals import Interval
 from factory.lake import MANIFEST, Lake
 from factory.layouts import compose_layout
 from factory.phantom import draw_phantom
-from factory.segmentation.summary import Summary, differences, summarise
-from factory.segmentation.trials import ALL, Trial
+from factory.segmentation.summary import Summary
+from factory.segmentation.trials import Trial
 from factory.volumes import Volume, write_volume
 from jobs.downstream.config import DownstreamConfig
 from jobs.downstream.results import Run, read_run
@@ -59,8 +58,6 @@ CONFIG = DownstreamConfig(
 
 FRACTIONS, EXTRAS = "0.25,0.5,0.75,1", "0.5,1"
 SMALLEST = parse_mixes(None, "0.25", extra=False)[1]
-SMALL_TEST, GROUP = 12, 3
-GROUPS, SIMULATED = 400, 1000
 
 Row = dict[str, Any]
 
@@ -177,7 +174,7 @@ def _record(
         "mixes": {
             mix.title: _figures(mix.summary("dice"), mix.difference("dice")) for mix in result.mixes
         },
-        "coverage": _coverage(runs),
+        "coverage": coverage(_by_label(runs), WHOLE.label, SMALLEST.label),
     }
 
 
@@ -191,96 +188,11 @@ def _figures(dice: Summary | None, difference: Summary | None) -> Row:
     return told
 
 
-def _coverage(runs: Sequence[Run]) -> Row:
-    """Return, by kind of interval, how many were made and how many held the truth."""
-    by_label: dict[str, dict[int, Trial]] = {}
+def _by_label(runs: Sequence[Run]) -> dict[str, dict[int, Trial]]:
+    found: dict[str, dict[int, Trial]] = {}
     for run in runs:
-        by_label.setdefault(run.label, {})[run.seed] = run.trial
-    whole, smallest = by_label[WHOLE.label], by_label[SMALLEST.label]
-    over_patients = [held for trial in _all(by_label) for held in _small_tests([trial], None)]
-    paired = [
-        held
-        for seed in smallest.keys() & whole.keys()
-        for held in _small_tests([smallest[seed]], [whole[seed]])
-    ]
-    over_seeds = [held for mix in (whole, smallest) for held in _groups(list(mix.values()))]
-    right = _right_shares(len(whole), num_mixes=2)
-    bounds = [round(float(bound), 3) for bound in np.quantile(right, [0.025, 0.975])]
-    return {
-        f"Dice of {SMALL_TEST} patients": _counted(over_patients, 0.95),
-        f"difference of two mixes, {SMALL_TEST} patients": _counted(paired, 0.95),
-        f"Dice of {GROUP} seeds": _counted(over_seeds, right.mean()) | {"by chance": bounds},
-    }
-
-
-def _threes(num_seeds: int) -> NDArray[np.int64]:
-    """Return the groups of seeds that are judged, (groups, GROUP): drawn, for all would be too many."""
-    rng = np.random.default_rng(0)
-    return np.stack([rng.choice(num_seeds, GROUP, replace=False) for _ in range(GROUPS)])
-
-
-def _right_shares(num_seeds: int, num_mixes: int) -> NDArray[np.float64]:
-    """Return in how many of the groups a right interval holds the truth, (SIMULATED,), of normal draws."""
-    groups, rng = _threes(num_seeds), np.random.default_rng(1)
-    width = stats.t.ppf(0.975, GROUP - 1) / np.sqrt(GROUP)
-    shares = []
-    for _ in range(SIMULATED):
-        draws = rng.normal(size=(num_mixes, num_seeds))
-        mine = draws[:, groups]
-        others = (draws.sum(1, keepdims=True) - mine.sum(2)) / (num_seeds - GROUP)
-        off = np.abs(mine.mean(2) - others)
-        shares.append((off <= width * mine.std(2, ddof=1)).mean())
-    return np.array(shares)
-
-
-def _all(by_label: dict[str, dict[int, Trial]]) -> Iterator[Trial]:
-    return (trial for mix in by_label.values() for trial in mix.values())
-
-
-def _small_tests(trials: Sequence[Trial], baseline: Sequence[Trial] | None) -> Iterator[bool]:
-    """Yield for each small test whether its interval over patients holds the large one's mean."""
-    truth = _dice(trials, baseline)
-    names = [case.case_id for case in trials[0].cases]
-    np.random.default_rng(0).shuffle(names)
-    for start in range(0, len(names) - SMALL_TEST + 1, SMALL_TEST):
-        part = names[start : start + SMALL_TEST]
-        sides = [_of_cases(side, part) for side in (trials, baseline or [])]
-        found = _dice(sides[0], sides[1] if baseline else None)
-        yield _holds(found.over_patients, truth.value)
-
-
-def _groups(trials: Sequence[Trial]) -> Iterator[bool]:
-    """Yield for each group of seeds whether its interval over seeds holds the mean of the others."""
-    dice = np.array([_dice([trial], None).value for trial in trials])
-    for group in _threes(len(trials)):
-        interval = _dice([trials[number] for number in group], None).over_seeds
-        yield _holds(interval, float(np.delete(dice, group).mean()))
-
-
-def _of_cases(trials: Iterable[Trial], names: Sequence[str]) -> list[Trial]:
-    return [
-        replace(trial, cases=tuple(case for case in trial.cases if case.case_id in names))
-        for trial in trials
-    ]
-
-
-def _dice(trials: Sequence[Trial], baseline: Sequence[Trial] | None) -> Summary:
-    found = summarise(trials) if baseline is None else differences(trials, baseline)
-    return next(one for one in found if (one.name, one.group) == ("dice", ALL))
-
-
-def _holds(interval: Interval, value: float) -> bool:
-    return interval.low <= value <= interval.high
-
-
-def _counted(held: Sequence[bool], expected: float) -> Row:
-    share = round(sum(held) / len(held), 3)
-    return {
-        "intervals": len(held),
-        "held": sum(held),
-        "share": share,
-        "expected": round(float(expected), 3),
-    }
+        found.setdefault(run.label, {})[run.seed] = run.trial
+    return found
 
 
 def _page(record: Row, name: str) -> str:

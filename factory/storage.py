@@ -6,10 +6,8 @@ and `create_json` is create-if-absent, so that of two writers exactly one wins.
 Credentials of a bucket come from the environment alone: a URL that holds some is refused.
 """
 
-import errno
 import json
 import os
-import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -22,6 +20,14 @@ from fsspec.implementations.local import LocalFileSystem
 from factory.conditional_put import put_if_absent
 from factory.errors import StoreError, UsageError
 from factory.listing import entries_of
+from factory.local_files import (
+    UNFINISHED,
+    create_file,
+    read_files,
+    replace_file,
+    sweep_folder,
+    write_files,
+)
 from factory.reaching import reaching
 from factory.urls import check_url
 
@@ -71,7 +77,7 @@ class Storage:
         entries = (entry.rstrip("/") for entry in found)
         # The console of a bucket marks a folder with an empty object of its name.
         names = (entry.rsplit("/", 1)[-1] for entry in entries if entry != path)
-        return sorted(name for name in names if not name.endswith(_UNFINISHED))
+        return sorted(name for name in names if not name.endswith(UNFINISHED))
 
     def read_json(self, relative: str) -> Any:
         """Return the content of a JSON record.
@@ -87,7 +93,7 @@ class Storage:
         """Write or replace a JSON record, atomically."""
         path, data = self._path(relative), _encode(content)
         if self.is_local:
-            os.replace(_write_aside(path, data), path)
+            replace_file(path, data)
             return
         self._make_parent(path)
         with self._writing(path):
@@ -108,11 +114,7 @@ class Storage:
             self._make_parent(path)
             with self._writing(path):
                 return self._create_remote(path, data)
-        aside = _write_aside(path, data)
-        try:
-            return _link(aside, path)
-        finally:
-            os.unlink(aside)
+        return create_file(path, data)
 
     def remove(self, relative: str) -> None:
         """Remove a record or a whole folder; what is not there is no error."""
@@ -125,13 +127,8 @@ class Storage:
 
     def sweep(self, folder: str) -> None:
         """Remove what writers that were killed left in a local folder, once it is a day old."""
-        if not self.is_local:
-            return
-        for debris in Path(self._path(folder)).glob(f"*{_UNFINISHED}"):
-            # Another process may be writing it, or sweep it too.
-            with suppress(OSError):
-                if time.time() - debris.stat().st_mtime > _SECONDS_OF_A_WRITE:
-                    debris.unlink()
+        if self.is_local:
+            sweep_folder(self._path(folder))
 
     def make_folder(self, relative: str = "") -> None:
         """Make a folder and its parents; a bucket has none, and is not made."""
@@ -167,7 +164,7 @@ class Storage:
                 "written over. Remove it, or choose another name."
             )
         if self.is_local:
-            _write_files(root, files)
+            write_files(root, files)
             return
         self._make_parent(root)
         with self._writing(root):
@@ -177,7 +174,7 @@ class Storage:
         """Read files of a folder; those that are not there are left out."""
         root = self._path(relative)
         if self.is_local:
-            return dict(_read_files(root, names))
+            return dict(read_files(root, names))
         paths = {f"{root}/{name}": name for name in names}
         with self._reaching(root):
             found = self._fs.cat(list(paths), on_error="return")
@@ -229,12 +226,9 @@ class Storage:
 
 
 _AS_SPACE = str.maketrans("01", " \t")
-_UNFINISHED = ".unfinished"
-_SECONDS_OF_A_WRITE = 86_400.0
 # Listings are kept by file systems of fsspec, and other processes write here too.
 _FRESH = {"use_listings_cache": False}
 _OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az"})
-_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 def _open(url: str) -> tuple[Any, str]:
@@ -261,74 +255,6 @@ def _signature() -> bytes:
 def _protocols(filesystem: Any) -> tuple[str, ...]:
     found = filesystem.protocol
     return (found,) if isinstance(found, str) else tuple(found)
-
-
-def _write_aside(path: str, data: bytes) -> str:
-    folder = os.path.dirname(path)
-    os.makedirs(folder, exist_ok=True)
-    # Not the record's own name and more: that may be as long as a name can be.
-    aside = os.path.join(folder, f"{uuid.uuid4().hex}{_UNFINISHED}")
-    try:
-        with open(aside, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(aside)
-        raise
-    return aside
-
-
-def _link(aside: str, path: str) -> bool:
-    try:
-        # A hard link fails where the name exists, and the file is whole when it appears.
-        os.link(aside, path)
-    except FileExistsError:
-        # NFS asks again where an answer was lost, and is told of the link that it made itself.
-        with suppress(FileNotFoundError):
-            return os.path.samefile(aside, path)
-        return False
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
-            raise
-        raise StoreError(
-            f"{path}: found a file system without hard links ({error.strerror}); expected one that "
-            "has them. Use a local disk, NFS, or a bucket by its URL instead of its mount."
-        ) from error
-    return True
-
-
-def _write_files(root: str, files: Mapping[str, bytes]) -> None:
-    folders = {root}
-    for name, data in files.items():
-        path = os.path.join(root, name)
-        folder = os.path.dirname(path)
-        while folder not in folders:
-            folders.add(folder)
-            folder = os.path.dirname(folder)
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(path, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-    for folder in (*folders, os.path.dirname(root)):
-        _fsync(folder)
-
-
-def _read_files(root: str, names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
-    for name in names:
-        # A folder in a file's place is no file either.
-        with suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
-            yield name, Path(root, name).read_bytes()
-
-
-def _fsync(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _encode(content: Mapping[str, Any]) -> bytes:

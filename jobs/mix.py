@@ -147,9 +147,10 @@ def write_mix(
     """
     from jobs.evaluate.judged import read_judged
     from jobs.lakes import manifest_of
+    from manifests.digest import content_digest
     from manifests.mix import Source, mix, unite
     from manifests.read import read_manifest, relative_uris
-    from manifests.write import content_digest, write_manifest
+    from manifests.write import write_manifest
 
     target, judged = _free_target(out), read_judged(without_copies)
     # A source that is named twice is one.

@@ -1,7 +1,4 @@
-"""A network of MONAI by its name, fed with volumes of any grid.
-
-(B, 1, D, H, W) --pad with air--> what its strides divide --network--> logits --crop--> (B, 2, D, H, W)
-"""
+"""A network of MONAI by its name, checked and tried before hours are spent."""
 
 import difflib
 import inspect
@@ -12,16 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 
 from factory.axes import Triple
 from factory.errors import UsageError
 from jobs.downstream.config import DownstreamConfig
+from jobs.downstream.padded_network import AIR, NUM_CLASSES, PaddedNetwork
 from jobs.evaluate.extractors import INSTALL
-
-NUM_CLASSES = 2
-"""Background, and nodule."""
 
 _KNOWN = {"spatial_dims": 3, "in_channels": 1, "out_channels": NUM_CLASSES}
 """Arguments that follow from the task, where a network has them."""
@@ -31,8 +25,6 @@ _USUAL = {"AttentionUnet": {"channels": (16, 32, 64, 128, 256), "strides": (2, 2
 took for CTs (see `DownstreamConfig`)."""
 
 _DIVISOR_WITHOUT_STRIDES = 32
-_AIR = -1.0
-"""The lower end of the window, in its units."""
 _REASON_LENGTH = 200
 
 SEGMENTERS = (
@@ -61,51 +53,6 @@ class NetworkCall:
     arguments: Mapping[str, Any]
     divisors: tuple[int, int, int]
     """What divides (z, y, x) of a volume that the network takes."""
-
-
-class PaddedNetwork(nn.Module):
-    """A network that takes volumes of any grid.
-
-    Args:
-        network: Takes (B, 1, D, H, W) and gives (B, 2, D, H, W), where `divisors` divide the grid.
-        divisors: Of (z, y, x).
-        name: For messages.
-    """
-
-    def __init__(self, network: nn.Module, divisors: Sequence[int], name: str) -> None:
-        super().__init__()
-        self.network = network
-        self.name = name
-        self._divisors = tuple(divisors)
-
-    def forward(self, units: Tensor) -> Tensor:
-        """Return the logits of background and nodule.
-
-        Args:
-            units: (B, 1, D, H, W) CTs, in window units.
-
-        Returns:
-            (B, 2, D, H, W).
-
-        Raises:
-            UsageError: The network gives something else.
-        """
-        grid = units.shape[2:]
-        before, after = _padding(grid, self._divisors)
-        # F.pad begins with the last axis.
-        ends = [end for pair in zip(before, after, strict=True) for end in reversed(pair)][::-1]
-        padded = F.pad(units, ends, value=_AIR)
-        logits = self.network(padded)
-        expected = (units.shape[0], NUM_CLASSES, *padded.shape[2:])
-        if not isinstance(logits, Tensor) or tuple(logits.shape) != expected:
-            found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-            raise UsageError(
-                f"[downstream] network {self.name}: found {found} out of {tuple(padded.shape)}; expected "
-                f"{expected}, background and nodule for each voxel. Choose a network for segmentation, "
-                "and turn deep supervision off."
-            )
-        z, y, x = (slice(first, first + num) for first, num in zip(before, grid, strict=True))
-        return logits[:, :, z, y, x]
 
 
 def call_of(config: DownstreamConfig) -> NetworkCall:
@@ -167,7 +114,7 @@ def try_network(network: PaddedNetwork, shape: Triple | Sequence[int]) -> None:
         UsageError: It does not take the grid, or gives something else than two logits a voxel.
     """
     device = next(network.parameters()).device
-    air = torch.full((1, 1, *(int(num) for num in shape)), _AIR, device=device)
+    air = torch.full((1, 1, *(int(num) for num in shape)), AIR, device=device)
     network.train()
     try:
         with torch.no_grad(), torch.random.fork_rng():
@@ -280,14 +227,6 @@ def _divisors(config: DownstreamConfig, arguments: Mapping[str, Any]) -> tuple[i
         )
     z, y, x = (math.prod(axis) for axis in zip(*each, strict=True))
     return (z, y, x)
-
-
-def _padding(grid: Sequence[int], divisors: Sequence[int]) -> tuple[list[int], list[int]]:
-    """Return the voxels to add before and after each axis."""
-    # Twice: a norm over the one voxel that would be left at the bottom has nothing to go by.
-    wanted = [max(2, -(-num // by)) * by for num, by in zip(grid, divisors, strict=True)]
-    missing = [to - num for to, num in zip(wanted, grid, strict=True)]
-    return [num // 2 for num in missing], [num - num // 2 for num in missing]
 
 
 def _shown(arguments: Mapping[str, Any]) -> str:

@@ -21,9 +21,9 @@ from jobs.downstream.folds import (
 from jobs.downstream.leaks import refuse_leak, refuse_long_names, refuse_twice
 from jobs.lakes import manifest_of
 from jobs.readers.rows import select_rows
+from manifests.digest import content_digest
 from manifests.mix.order import in_mix_order
 from manifests.mix.usable import usable_rows
-from manifests.write import content_digest
 
 _HELD_OUT = ("in val or test", "of a donor in val or test")
 """Rules of `usable_rows` that are one with folds, which have a split of their own."""

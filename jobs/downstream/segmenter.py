@@ -17,7 +17,8 @@ from factory.errors import ModelError, UsageError
 from factory.intensity import HuWindow
 from jobs.aside import written_aside
 from jobs.downstream.folds import Row
-from jobs.downstream.networks import NetworkCall, PaddedNetwork, build_network
+from jobs.downstream.networks import NetworkCall, build_network
+from jobs.downstream.padded_network import PaddedNetwork
 from jobs.downstream.training import autocast
 
 MODEL = "model.pt"

@@ -13,7 +13,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from jobs.downstream.config import DownstreamConfig
 from jobs.downstream.examples import Example
-from jobs.downstream.networks import NetworkCall, PaddedNetwork, build_network
+from jobs.downstream.networks import NetworkCall, build_network
+from jobs.downstream.padded_network import PaddedNetwork
 from jobs.downstream.workers import Workers
 from jobs.train.accumulate import leave_mean_gradient
 

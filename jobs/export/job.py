@@ -21,8 +21,8 @@ from jobs.export.formats.format import About, Exported, Format
 from jobs.export.given import Given, Item, find_items
 from jobs.export.task import KEPT, LEFT_OUT, WRITTEN, Outcome, Work, export_volume, finished
 from jobs.ingest.stream import BYTES_OF_A_WORKER, BYTES_PER_VOXEL
+from manifests.digest import content_digest
 from manifests.read import read_manifest
-from manifests.write import content_digest
 
 _LICENSE = re.compile(r"[A-Za-z0-9.+-]{1,60}")
 

@@ -11,12 +11,13 @@ from collections.abc import Collection
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from manifests.digest import in_manifest_order
 from manifests.mix.amount import Amount, synthetic_count
 from manifests.mix.order import count_by_diameter, in_mix_order
 from manifests.mix.unite import Source, unite
 from manifests.mix.usable import COPIES, DEFAULT_VERDICT, not_enough, usable_rows
 from manifests.read import mix_of
-from manifests.write import in_manifest_order, with_mix
+from manifests.write import with_mix
 
 __all__ = [
     "COPIES",

@@ -3,50 +3,18 @@
 import json
 import re
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from typer.testing import CliRunner
+from broken_lakes import Rows, drawn, found, only_problem, rewrite, rows_of
 
 from factory.digests import sha256_of_voxels
 from factory.errors import StoreError
 from factory.lake import MANIFEST, Lake
 from factory.layouts import BACKGROUND
 from factory.volumes import Volume, read_volume, write_volume
-from jobs.app import app
-from jobs.generate.again import generate_line
-from jobs.verify import problems
-from manifests.read import read_manifest
-from manifests.write import write_manifest
-
-Rows = list[dict[str, Any]]
-
-
-def rows_of(lake: Path) -> Rows:
-    return read_manifest(lake / MANIFEST).to_pylist()
-
-
-def drawn(lake: Path, number: int = 0) -> dict[str, Any]:
-    """Row of a synthetic volume."""
-    return [row for row in rows_of(lake) if row["kind"] == "synthetic"][number]
-
-
-def rewrite(lake: Path, change: Callable[[Rows], Rows]) -> None:
-    """Write the manifest again, changed."""
-    write_manifest(change(rows_of(lake)), lake / MANIFEST)
-
-
-def found(lake: Path) -> list[str]:
-    return problems(Lake(lake))
-
-
-def only_problem(lake: Path) -> str:
-    (problem,) = found(lake)
-    return problem
 
 
 def test_nothing_is_wrong_with_a_whole_lake(lake: Path) -> None:
@@ -225,87 +193,3 @@ def test_a_lake_that_was_never_published_cannot_be_verified(lake: Path) -> None:
         match=r"found no manifest\.parquet; expected a finished run\. Run the same `factory generate`",
     ):
         found(lake)
-
-
-def test_the_command_names_every_problem_and_exits_1(lake: Path) -> None:
-    whole = CliRunner().invoke(app, ["verify", str(lake)])
-    assert (whole.exit_code, whole.stdout) == (0, f"ok {lake}\n")
-
-    for number in (0, 1):
-        shutil.rmtree(lake / drawn(lake, number)["image_uri"])
-    broken = CliRunner().invoke(app, ["verify", str(lake)])
-    assert (broken.exit_code, broken.stdout) == (1, "")
-    lines = broken.stderr.splitlines()
-    assert sum(line.startswith("problem: case ") for line in lines) == 2
-    assert lines[-1] == (
-        f"2 problems with 2 volumes to draw again. Next: factory verify {lake} --drop-broken"
-    )
-
-
-def test_a_case_that_is_broken_leads_to_the_ingest_that_makes_it_anew(lake: Path) -> None:
-    def move(rows: Rows) -> Rows:
-        row = next(row for row in rows if row["kind"] == "real")
-        row["image_uri"] += "-gone"
-        return rows
-
-    rewrite(lake, move)
-    told = CliRunner().invoke(app, ["verify", str(lake)]).stderr.splitlines()[-1]
-    assert re.fullmatch(
-        r"\d+ problems\. Next: the same factory ingest again, which mends its cases; then "
-        rf"{re.escape(generate_line(Lake(lake)))}",
-        told,
-    )
-
-
-def test_what_is_broken_can_be_dropped_and_is_drawn_again(
-    lake: Path, cases_16: Path, model_16: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from support import draw_in_process
-
-    from jobs.amount import Amount
-    from jobs.generate.config import GenerateConfig
-    from jobs.generate.job import generate
-
-    before = {row["work_id"]: row["image_sha256"] for row in rows_of(lake)}
-    shutil.rmtree(lake / drawn(lake)["image_uri"])
-    dropped = CliRunner().invoke(app, ["verify", str(lake), "--drop-broken"])
-    assert dropped.exit_code == 1
-    assert "1 volume dropped" in dropped.stderr
-
-    draw_in_process(monkeypatch)
-    generate(cases_16, model_16, lake, Amount(count=4), GenerateConfig(steps=2))
-    assert found(lake) == []
-    assert {row["work_id"]: row["image_sha256"] for row in rows_of(lake)} == before
-
-
-def test_volumes_can_be_drawn_again_and_one_that_differs_is_a_problem(
-    lake: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    same = CliRunner().invoke(app, ["verify", str(lake), "--regenerate", "2"])
-    assert same.exit_code == 0
-    assert same.stderr.count("the same voxels, in the same environment") == 2
-
-    from jobs.generate.synthesizers import lung_ddpm
-
-    monkeypatch.setattr(lung_ddpm, "noise_of", lambda seed: torch.zeros)
-    other = CliRunner().invoke(app, ["verify", str(lake), "--regenerate", "1"])
-    assert other.exit_code == 1
-    assert "drawn again in the same environment it has other voxels" in other.stderr
-
-
-def test_a_volume_that_cannot_be_drawn_again_hides_no_other_problem(lake: Path) -> None:
-    for number in range(4):
-        shutil.rmtree(lake / drawn(lake, number)["image_uri"])
-    told = CliRunner().invoke(app, ["verify", str(lake), "--regenerate", "1", "--drop-broken"])
-    assert told.exit_code == 1
-    assert "could not be drawn again: volume" in told.stderr
-    assert "4 volumes dropped" in told.stderr
-
-
-def test_a_model_that_is_gone_hides_no_other_problem(lake: Path) -> None:
-    identity = json.loads((lake / "dataset.json").read_text())
-    (lake / "dataset.json").write_text(json.dumps(identity | {"model": str(lake / "gone")}))
-    shutil.rmtree(lake / drawn(lake)["image_uri"])
-    told = CliRunner().invoke(app, ["verify", str(lake), "--regenerate", "1"])
-    assert "problem: nothing could be drawn again: " in told.stderr
-    assert "problem: case " in told.stderr

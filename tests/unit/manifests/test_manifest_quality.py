@@ -6,9 +6,10 @@ import pytest
 from manifest_rows import real, sha
 
 from factory.quality import Quality
+from manifests.digest import content_digest
 from manifests.read import read_manifest
 from manifests.validate import validate
-from manifests.write import content_digest, manifest_table, write_manifest
+from manifests.write import manifest_table, write_manifest
 
 REDRAW = {"seed": 2**62, "verdict": "reject", "reasons": ["lung median is 5 HU", "and dark"]}
 

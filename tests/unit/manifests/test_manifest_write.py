@@ -11,16 +11,11 @@ import pyarrow as pa
 import pytest
 from manifest_rows import real, sha
 
+from manifests.digest import content_digest, in_manifest_order
 from manifests.errors import ManifestError
 from manifests.read import MixCounts, mix_of, read_manifest, read_table
 from manifests.schema import MANIFEST_SCHEMA, PLAN_SCHEMA, QUARANTINE_SCHEMA
-from manifests.write import (
-    content_digest,
-    in_manifest_order,
-    manifest_table,
-    write_manifest,
-    write_table,
-)
+from manifests.write import manifest_table, write_manifest, write_table
 
 NODULE = {
     "label": 2,
