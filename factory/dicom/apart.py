@@ -13,6 +13,7 @@ import sys
 from typing import Any, BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 from pydicom.encaps import encapsulate
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import UID
@@ -29,23 +30,32 @@ def serve(requests: BinaryIO, replies: BinaryIO) -> None:
         request = json.loads(line)
         frame = requests.read(request.pop("num_bytes"))
         try:
-            replies.write(DECODED + _decoded(frame, **request))
+            values = decode_frame(frame, plugin="gdcm", **request)
+            replies.write(DECODED + np.ascontiguousarray(values, "<i4").tobytes())
         except Exception:  # the reader is told that there is no image; why is gdcm's own affair
             replies.write(REFUSED)
         replies.flush()
 
 
-def _decoded(frame: bytes, *, syntax: str, **shape: int) -> bytes:
+def decode_frame(frame: bytes, *, syntax: str, plugin: str, **described: int) -> NDArray[Any]:
+    """Return the stored values of a compressed frame, (row, column), with one grey sample a pixel.
+
+    Args:
+        frame: Its bytes, out of their items.
+        syntax: UID of the transfer syntax.
+        plugin: Of pydicom, which decodes it.
+        **described: rows, columns, bits_allocated, bits_stored and pixel_representation.
+    """
     options: dict[str, Any] = {
-        **shape,
-        "decoding_plugin": "gdcm",
+        **described,
         "number_of_frames": 1,
         "samples_per_pixel": 1,
         "photometric_interpretation": "MONOCHROME2",
         "pixel_keyword": "PixelData",
     }
-    array, _ = get_decoder(UID(syntax)).as_array(encapsulate([frame]), raw=True, **options)
-    return np.ascontiguousarray(array, "<i4").tobytes()
+    decoder = get_decoder(UID(syntax))
+    array, _ = decoder.as_array(encapsulate([frame]), raw=True, decoding_plugin=plugin, **options)
+    return array
 
 
 if __name__ == "__main__":

@@ -17,8 +17,11 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import get_frame
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import (
+    HTJ2K,
     JPEG2000,
     UID,
+    HTJ2KLossless,
+    HTJ2KLosslessRPCL,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
     JPEGExtended12Bit,
@@ -29,7 +32,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from factory.dicom.apart import DECODED
+from factory.dicom.apart import DECODED, decode_frame
 from factory.dicom.codestream import size_of
 from factory.dicom.elements import DicomError
 from factory.dicom.headers import Header
@@ -47,6 +50,13 @@ _PLUGINS = {
     JPEGLSNearLossless: "pyjpegls",
 }
 """Those that end broken bytes with an exception."""
+
+_AS_JPEG2000 = {
+    HTJ2K: JPEG2000,
+    HTJ2KLossless: JPEG2000Lossless,
+    HTJ2KLosslessRPCL: JPEG2000Lossless,
+}
+"""High throughput is another coding of blocks in the same codestream, and pillow's decoder has both."""
 
 _APART = frozenset({JPEGLossless, JPEGLosslessSV1})
 """What gdcm alone decodes, and archives write most."""
@@ -79,17 +89,19 @@ class Decoder:
         Raises:
             DicomError: They are fewer than declared, or nothing here decodes them.
         """
-        syntax = UID(header.transfer_syntax)
+        named = UID(header.transfer_syntax)
+        syntax = _AS_JPEG2000.get(named, named)
         try:
             if syntax in _PLUGINS or syntax in _APART:
                 return self._decompressed(data, syntax, header)
             _check_length(data, header)
-            return _here(data, syntax)
+            array, _ = get_decoder(syntax).as_array(data, index=0, raw=True)
+            return array
         except DicomError:
             raise
         except Exception as error:  # whatever the plugins of pydicom raise
             raise DicomError(
-                f"has pixels in {_name(syntax)} that cannot be decoded ({type(error).__name__}); expected "
+                f"has pixels in {_name(named)} that cannot be decoded ({type(error).__name__}); expected "
                 "uncompressed, RLE, JPEG, JPEG-LS or JPEG 2000. Decompress it (gdcmconv --raw)"
             ) from None
 
@@ -97,19 +109,20 @@ class Decoder:
         frame = get_frame(data.PixelData, 0, number_of_frames=1)
         if syntax != RLELossless:
             _check_size(frame, header)
-        return self._apart(frame, data, syntax) if syntax in _APART else _here(data, syntax)
-
-    def _apart(self, frame: bytes, data: Dataset, syntax: UID) -> NDArray[Any]:
-        shape = int(data.Rows), int(data.Columns)
-        request = {
-            "syntax": str(syntax),
-            "num_bytes": len(frame),
-            "rows": shape[0],
-            "columns": shape[1],
+        described = {
+            "rows": int(data.Rows),
+            "columns": int(data.Columns),
             "bits_allocated": int(data.BitsAllocated),
             "bits_stored": int(data.BitsStored),
             "pixel_representation": int(data.PixelRepresentation),
         }
+        if syntax in _APART:
+            return self._apart(frame, syntax, described)
+        return decode_frame(frame, syntax=syntax, plugin=_PLUGINS[syntax], **described)
+
+    def _apart(self, frame: bytes, syntax: UID, described: dict[str, int]) -> NDArray[Any]:
+        request = {"syntax": str(syntax), "num_bytes": len(frame), **described}
+        shape = described["rows"], described["columns"]
         process = self._started()
         assert process.stdin is not None
         assert process.stdout is not None
@@ -159,13 +172,6 @@ def _read(descriptor: int, size: int, deadline: float) -> bytes:
             raise EOFError
         found += part
     return bytes(found)
-
-
-def _here(data: Dataset, syntax: UID) -> NDArray[Any]:
-    array, _ = get_decoder(syntax).as_array(
-        data, index=0, raw=True, decoding_plugin=_PLUGINS.get(syntax, "")
-    )
-    return array
 
 
 def _check_length(data: Dataset, header: Header) -> None:

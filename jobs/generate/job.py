@@ -90,39 +90,38 @@ def generate(
     check_claim(lake, claim, items)
     todo, num_given_up = _todo(lake, items, retry_quarantined)
     run_id = uuid.uuid4().hex
-    if todo:
-        with connect(ray_address) as cluster:
-            settings = SamplerSettings(
-                lake_url=lake.url,
-                cases_url=store.url,
-                model=checkpoint,
-                model_digest=shared.model_digest,
-                nodules=bank,
-                bank_digest=shared.bank_digest,
-                layouts=given.folder if given else "",
-                steps=shared.steps,
-                seed=seed,
-                config=config,
-                device=_device(cluster, device, config),
-                run_id=run_id,
-            )
-            pool = pool_for(
-                cluster,
-                config,
-                actors,
-                len(todo),
-                use_gpu=settings.device == "cuda",
-                num_gpus=num_gpus_per_actor,
-            )
-            write_claim(lake, claim, items)
-            _tell_of_layouts(lake, given, len(rows), run_id)
-            say(f"generate: {pool}")
-            counts = {"planned": len(items), "todo": len(todo), "quarantined": num_given_up}
-            with tally(lake, run_id=settings.run_id, **counts) as counted:
-                run_pool(settings, todo, store, pool, counted)
-    else:
+
+    def begin() -> None:
+        """Write to the lake, once all that can be refused has been looked at."""
         write_claim(lake, claim, items)
         _tell_of_layouts(lake, given, len(rows), run_id)
+
+    if todo:
+        settings = SamplerSettings(
+            lake_url=lake.url,
+            cases_url=store.url,
+            model=checkpoint,
+            model_digest=shared.model_digest,
+            nodules=bank,
+            bank_digest=shared.bank_digest,
+            layouts=given.folder if given else "",
+            steps=shared.steps,
+            seed=seed,
+            config=config,
+            device=device,
+            run_id=run_id,
+        )
+        with connect(ray_address) as cluster:
+            settings = replace(settings, device=_device(cluster, device, config))
+            use_gpu, num_gpus = settings.device == "cuda", num_gpus_per_actor
+            pool = pool_for(cluster, config, actors, len(todo), use_gpu=use_gpu, num_gpus=num_gpus)
+            begin()
+            say(f"generate: {pool}")
+            counts = {"planned": len(items), "todo": len(todo), "quarantined": num_given_up}
+            with tally(lake, run_id=run_id, **counts) as tallied:
+                run_pool(settings, todo, store, pool, tallied)
+    else:
+        begin()
     result = publish(lake, lambda: keep_plan(lake, claim, items), store)
     num_refused = len(given.refused) if given else 0
     return replace(result, num_quarantined=result.num_quarantined + num_refused)

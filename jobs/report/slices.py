@@ -94,9 +94,48 @@ def _told(packed: Packed) -> str:
 
 
 def _viewer(name: str, title: str, packed: Packed) -> Markup:
-    content = packed.content
-    slider = f"{name}-slice"
-    choice = (
+    return element(
+        "div",
+        element(
+            "div",
+            _slider(f"{name}-slice", packed),
+            _presets(title),
+            element(
+                "label",
+                element("input", type="checkbox", autocomplete="off"),
+                " outline the layout in all four",
+                class_="option",
+            ),
+            class_="controls",
+        ),
+        element("div", *_panels(title, packed), class_="panels"),
+        element("p", "Point at a voxel for its HU.", class_="quiet readout"),
+        element("p", role="status"),
+        class_="viewer",
+        data_slices=f"{name}-slices",
+    )
+
+
+def _slider(name: str, packed: Packed) -> Markup:
+    return element(
+        "div",
+        element("label", "Slice ", element("output", for_=name), for_=name),
+        element(
+            "input",
+            type="range",
+            id=name,
+            min=0,
+            max=len(packed.planes) - 1,
+            value=packed.content["first"],
+            step=1,
+            autocomplete="off",
+        ),
+        class_="slice",
+    )
+
+
+def _presets(title: str) -> Markup:
+    buttons = (
         element(
             "button",
             told,
@@ -106,53 +145,17 @@ def _viewer(name: str, title: str, packed: Packed) -> Markup:
         )
         for window, told in _WINDOWS.items()
     )
-    controls = element(
-        "div",
-        element(
-            "div",
-            element("label", "Slice ", element("output", for_=slider), for_=slider),
-            element(
-                "input",
-                type="range",
-                id=slider,
-                min=0,
-                max=len(packed.planes) - 1,
-                value=content["first"],
-                step=1,
-                autocomplete="off",
-            ),
-            class_="slice",
-        ),
-        element("div", *choice, class_="presets", role="group", aria_label=f"Window of {title}"),
-        element(
-            "label",
-            element("input", type="checkbox", autocomplete="off"),
-            " outline the layout in all four",
-            class_="option",
-        ),
-        class_="controls",
-    )
-    panels = (
-        element(
-            "figure",
-            element("canvas", data_panel=panel, role="img", aria_label=f"{told}, {title}"),
-            element("figcaption", told),
-        )
-        for panel, told in _PANELS.items()
-        if content["reference"] or panel in ("layout", "synthetic")
-    )
-    below = (
-        element("p", "Point at a voxel for its HU.", class_="quiet readout"),
-        element("p", role="status"),
-    )
-    return element(
-        "div",
-        controls,
-        element("div", *panels, class_="panels"),
-        *below,
-        class_="viewer",
-        data_slices=f"{name}-slices",
-    )
+    return element("div", *buttons, class_="presets", role="group", aria_label=f"Window of {title}")
+
+
+def _panels(title: str, packed: Packed) -> Iterator[Markup]:
+    for panel, told in _PANELS.items():
+        if packed.content["reference"] or panel in ("layout", "synthetic"):
+            yield element(
+                "figure",
+                element("canvas", data_panel=panel, role="img", aria_label=f"{told}, {title}"),
+                element("figcaption", told),
+            )
 
 
 def _data(name: str, packed: Packed) -> Markup:

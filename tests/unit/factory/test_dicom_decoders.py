@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 from dicom_files import write_series
 from dicom_stacks import SPACING, hu
+from high_throughput import HU, write_high_throughput
 from pydicom.uid import (
+    HTJ2K,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRLittleEndian,
     HTJ2KLossless,
+    HTJ2KLosslessRPCL,
     JPEG2000Lossless,
     JPEGLosslessSV1,
     JPEGLSLossless,
@@ -31,7 +34,7 @@ def smooth_hu():
 @pytest.mark.parametrize(
     ("syntax", "name"),
     [
-        (HTJ2KLossless, r"High-Throughput JPEG 2000 Image Compression \(Lossless Only\)"),
+        ("1.2.840.10008.1.2.4.94", "JPIP Referenced"),
         ("1.2.840.10008.9.9", "transfer syntax 1.2.840.10008.9.9"),
         ("Doe", "no transfer syntax"),
     ],
@@ -47,6 +50,25 @@ def test_a_transfer_syntax_that_nothing_here_decodes_is_named(tmp_path, syntax, 
         path.write_bytes(content[: at - 2] + length + coded + content[at + len(written) :])
     (series,) = find_series(tmp_path).series
     with pytest.raises(CaseError, match=f"has pixels in {name} that cannot be decoded"):
+        read_stack("a", series)
+
+
+@pytest.mark.parametrize("syntax", [HTJ2K, HTJ2KLossless, HTJ2KLosslessRPCL])
+def test_high_throughput_jpeg_2000_is_read_to_the_voxel(tmp_path, syntax):
+    write_high_throughput(tmp_path, SPACING, syntax)
+    (series,) = find_series(tmp_path).series
+    np.testing.assert_array_equal(read_stack("a", series).ct_hu, HU)
+
+
+def test_a_broken_high_throughput_slice_is_refused_by_its_name(tmp_path):
+    files = write_high_throughput(tmp_path, SPACING, HTJ2KLossless)
+    content = bytearray(files.paths[1].read_bytes())
+    at = content.rindex(b"\xff\x93") + 2
+    for n in range(at, len(content) - 8):
+        content[n] ^= 0x5A
+    files.paths[1].write_bytes(content)
+    (series,) = find_series(tmp_path).series
+    with pytest.raises(CaseError, match=r"has pixels in High-Throughput .* cannot be decoded"):
         read_stack("a", series)
 
 
