@@ -10,6 +10,8 @@ INSTALLED := $(VENV)/.installed
 NIIVUE := jobs/view/page/niivue.js
 NIIVUE_VERSION := 0.69.0
 NIIVUE_SHA256 := 47b896b77ec4a5be3ef1949c33ad393b6f45629921f326c279000bcf51bdb4af
+IS_NIIVUE := $(BIN)/python -c 'import hashlib, pathlib, sys; file = pathlib.Path(sys.argv[1]); \
+	sys.exit(not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != "$(NIIVUE_SHA256)")'
 
 .DEFAULT_GOAL := help
 .PHONY: help install niivue demo test test-fast check fmt docs clean
@@ -28,12 +30,12 @@ $(INSTALLED): requirements.lock pyproject.toml
 	touch $@
 
 niivue: $(INSTALLED) ## Bring NiiVue, for the 3D page of factory view
-	@test -e $(NIIVUE) || { mkdir -p build \
+	@$(IS_NIIVUE) $(NIIVUE) || { rm -f $(NIIVUE) && mkdir -p build \
 		&& npm pack --silent --pack-destination build @niivue/niivue@$(NIIVUE_VERSION) >/dev/null \
-		&& tar -xzOf build/niivue-niivue-$(NIIVUE_VERSION).tgz package/dist/niivue.umd.js >build/niivue.js \
-		&& $(BIN)/python -c 'import hashlib, sys; sys.exit(hashlib.sha256(open("build/niivue.js", "rb").read()).hexdigest() != "$(NIIVUE_SHA256)")' \
-		&& mv build/niivue.js $(NIIVUE); } \
-		|| echo "warning: npm brought no NiiVue $(NIIVUE_VERSION); factory view goes without its 3D page"
+		&& tar -xzOf build/niivue-niivue-$(NIIVUE_VERSION).tgz package/dist/niivue.umd.js >build/niivue.js; } \
+		|| { echo "warning: npm brought no NiiVue $(NIIVUE_VERSION); factory view goes without its 3D page"; exit 0; }; \
+		test -e $(NIIVUE) || { $(IS_NIIVUE) build/niivue.js && mv build/niivue.js $(NIIVUE); } \
+		|| { echo "error: NiiVue $(NIIVUE_VERSION) of npm has another digest than the Makefile says; it is not used"; exit 1; }
 
 demo: install ## Phantom scans in, a mixed dataset and a picture out (demo/)
 	$(BIN)/factory demo --out demo

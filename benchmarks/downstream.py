@@ -225,7 +225,7 @@ def _page(record: Row, name: str) -> str:
         f"All {record['test']} test patients say what is true of a training, and small tests of {SMALL_TEST} of them, "
         "none of whom is in two, should hold it in 95 % of cases; tests of one training are no independent draws. "
         f"Over seeds the truth is the mean of the other trainings of the mix, of {record['many']}. It has an error of its "
-        f"own, so that a right interval holds it less often; and the {GROUPS} groups of three are drawn from the same "
+        f"own, so that a right interval holds it less often; and the {GROUPS} groups of three of each of the two mixes are drawn from the same "
         "trainings, so that the share is uncertain: in brackets, between what bounds it falls in 95 % of "
         f"{SIMULATED} simulations with normal draws, whose intervals are right.",
         "",

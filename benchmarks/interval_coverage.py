@@ -24,7 +24,11 @@ def coverage(mixes: Mapping[str, Mapping[int, Trial]], whole: str, smallest: str
     Args:
         mixes: Trainings by their seed, of each mix by its label.
         whole: Label of the mix that others are compared with.
-        smallest: Label of one that has as many trainings.
+        smallest: Label of one that has as many trainings, more than `GROUP`.
+
+    Returns:
+        Of each kind `intervals`, how many `held`, their `share` and the `expected` one; over seeds also the
+        bounds `by chance`.
     """
     pair = mixes[whole], mixes[smallest]
     every = [trial for mix in mixes.values() for trial in mix.values()]
@@ -51,7 +55,7 @@ def _threes(num_seeds: int) -> NDArray[np.int64]:
 
 
 def _right_shares(num_seeds: int, num_mixes: int) -> NDArray[np.float64]:
-    """Return in how many of the groups a right interval holds the truth, (SIMULATED,), of normal draws."""
+    """Return the share of the groups in which a right interval holds the truth, (SIMULATED,), of normal draws."""
     groups, rng = _threes(num_seeds), np.random.default_rng(1)
     width = stats.t.ppf(0.975, GROUP - 1) / np.sqrt(GROUP)
     shares = []

@@ -1,4 +1,4 @@
-"""Files of a local disk that appear whole or not at all, and lie on it when a call returns."""
+"""Files of a local disk: those that appear whole or not at all, and folders of many. Contents are flushed to it."""
 
 import errno
 import os

@@ -15,10 +15,10 @@ from jobs.downstream import command as downstream
 from jobs.evaluate import command as evaluate
 from jobs.export import command as export
 from jobs.generate import command as generate
-from jobs.given_once import Verb
 from jobs.ingest import command as ingest
 from jobs.layouts import command as layouts
 from jobs.report import command as report
+from jobs.strict_flags import Verb
 from jobs.train import command as train
 from jobs.view import command as view
 from manifests.errors import ManifestError

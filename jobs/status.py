@@ -1,4 +1,4 @@
-"""`factory status`: how far a lake is, read from its markers alone."""
+"""`factory status`: how far a lake is, by its markers, and whether its manifest has caught up."""
 
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -62,7 +62,7 @@ def _lacking(lake: "Lake", due: set[str]) -> str:
         say(f"warning: {error}")
         return "the manifest cannot be read"
     unlisted = len(due - listed)
-    return f"the manifest is of an earlier plan, without {unlisted:,} of them" if unlisted else ""
+    return f"the manifest lacks {unlisted:,} of them" if unlisted else ""
 
 
 def _conclude(lake: "Lake", planned: int, missing: int, quarantined: int, lacking: str) -> None:

@@ -10,13 +10,11 @@ stdout   `+` and rows x columns int32, little endian; or `-` where it cannot be 
 import json
 import resource
 import sys
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
-from pydicom.encaps import encapsulate
-from pydicom.pixels.decoders.base import get_decoder
-from pydicom.uid import UID
+
+from factory.dicom.frame import decode_frame
 
 DECODED, REFUSED = b"+", b"-"
 
@@ -35,27 +33,6 @@ def serve(requests: BinaryIO, replies: BinaryIO) -> None:
         except Exception:  # the reader is told that there is no image; why is gdcm's own affair
             replies.write(REFUSED)
         replies.flush()
-
-
-def decode_frame(frame: bytes, *, syntax: str, plugin: str, **described: int) -> NDArray[Any]:
-    """Return the stored values of a compressed frame, (row, column), with one grey sample a pixel.
-
-    Args:
-        frame: Its bytes, out of their items.
-        syntax: UID of the transfer syntax.
-        plugin: Of pydicom, which decodes it.
-        **described: rows, columns, bits_allocated, bits_stored and pixel_representation.
-    """
-    options: dict[str, Any] = {
-        **described,
-        "number_of_frames": 1,
-        "samples_per_pixel": 1,
-        "photometric_interpretation": "MONOCHROME2",
-        "pixel_keyword": "PixelData",
-    }
-    decoder = get_decoder(UID(syntax))
-    array, _ = decoder.as_array(encapsulate([frame]), raw=True, decoding_plugin=plugin, **options)
-    return array
 
 
 if __name__ == "__main__":

@@ -32,9 +32,10 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from factory.dicom.apart import DECODED, decode_frame
-from factory.dicom.codestream import size_of
+from factory.dicom.apart import DECODED
+from factory.dicom.codestream import coded_of
 from factory.dicom.elements import DicomError
+from factory.dicom.frame import decode_frame
 from factory.dicom.headers import Header
 
 _SECONDS_AT_MOST = 60.0
@@ -100,15 +101,20 @@ class Decoder:
         except DicomError:
             raise
         except Exception as error:  # whatever the plugins of pydicom raise
+            told = f"has pixels in {_name(named)} that cannot be decoded ({type(error).__name__}); expected "
+            if syntax in _PLUGINS or syntax in _APART:
+                raise DicomError(
+                    f"{told}whole ones. Copy it again, or decompress it where it came from"
+                ) from None
             raise DicomError(
-                f"has pixels in {_name(named)} that cannot be decoded ({type(error).__name__}); expected "
-                "uncompressed, RLE, JPEG, JPEG-LS or JPEG 2000. Decompress it (gdcmconv --raw)"
+                f"{told}uncompressed, RLE, JPEG of 8 bits or lossless, JPEG-LS or JPEG 2000. Decompress it "
+                "(gdcmconv --raw)"
             ) from None
 
     def _decompressed(self, data: Dataset, syntax: UID, header: Header) -> NDArray[Any]:
         frame = get_frame(data.PixelData, 0, number_of_frames=1)
         if syntax != RLELossless:
-            _check_size(frame, header)
+            _check_coded(frame, header, int(data.BitsAllocated))
         described = {
             "rows": int(data.Rows),
             "columns": int(data.Columns),
@@ -183,12 +189,19 @@ def _check_length(data: Dataset, header: Header) -> None:
         )
 
 
-def _check_size(frame: bytes, header: Header) -> None:
-    found = size_of(frame)
-    if found is not None and found != (header.rows, header.columns):
+def _check_coded(frame: bytes, header: Header, bits: int) -> None:
+    found = coded_of(frame)
+    if found is None:
+        return
+    if (found.rows, found.columns) != (header.rows, header.columns):
         raise DicomError(
-            f"holds a compressed image of {found[0]} x {found[1]}; expected {header.rows} x "
+            f"holds a compressed image of {found.rows} x {found.columns}; expected {header.rows} x "
             f"{header.columns}, as its header says. Export it again"
+        )
+    if found.bits > bits:
+        raise DicomError(
+            f"holds a compressed image of {found.bits} bits a sample; expected at most {bits}, as its header "
+            "says. Export it again"
         )
 
 

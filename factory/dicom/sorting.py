@@ -103,7 +103,7 @@ def _series(group: list[Header], left_out: list[LeftOut]) -> CtSeries | None:
         notes = (f"left out: {counted(len(rest), 'slice')} of another shape, spacing or direction",)
     if (num := len(places(kept))) < _SLICES_AT_LEAST:
         reason = (
-            f"slices lie at {num} places; expected at least {_SLICES_AT_LEAST}: a scout, or one place "
+            f"slices lie at {counted(num, 'place')}; expected at least {_SLICES_AT_LEAST}: a scout, or one place "
             "that was watched over time"
         )
         left_out.append(_left(reason, False, kept))

@@ -16,7 +16,7 @@ _KINDS = {
     stat.S_IFBLK: "a device",
     stat.S_IFDIR: "a folder",
 }
-_NO_TEXT = "a name that is not text; expected one that can be written down"
+_NO_TEXT = "a name with line breaks, or that is not text; expected one that can be written down"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from factory.conditional_put import ignores_conditions
+from factory.counted import counted
 from factory.errors import FactoryError, StoreError
 from factory.refused import found_of
 from factory.storage import Storage
@@ -90,7 +91,9 @@ def check_cases(asked: Asked) -> Iterator[Finding]:
         )
     else:
         train = sum(row["split"] == "train" for row in store.rows)
-        yield ok(check, f"{len(store.rows)} cases of {store.grid}^3, {train} to train on")
+        yield ok(
+            check, f"{counted(len(store.rows), 'case')} of {store.grid}^3, {train} to train on"
+        )
 
 
 def _room(place: str) -> Finding:

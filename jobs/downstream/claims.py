@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from factory.errors import StoreError
-from factory.storage import Storage
 
 CLAIM, SWEEP_FILE, RUNS = "downstream.json", "sweep.json", "runs"
 """In the folder of a run, in that of a sweep, and in either."""
@@ -33,11 +32,6 @@ def read_claim(file: Path, *, what: str, way_out: str) -> dict[str, Any]:
             f"what a {what} wrote. {way_out}"
         )
     return found
-
-
-def names_in(folder: Path) -> list[str]:
-    """Return the names in a folder, but for hidden ones and what a process is just writing."""
-    return [name for name in Storage(folder).names("") if name[0] != "."]
 
 
 def refuse_inside(out: Path) -> None:

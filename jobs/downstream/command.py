@@ -10,7 +10,7 @@ from factory.errors import UsageError
 from jobs import options
 from jobs.downstream import flags
 from jobs.downstream.sweep import command as sweep
-from jobs.given_once import Verb, VerbGroup
+from jobs.strict_flags import Verb, VerbGroup
 
 app = typer.Typer(cls=VerbGroup, rich_markup_mode=None, invoke_without_command=True)
 """A group: without `sweep` it is one run."""

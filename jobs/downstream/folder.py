@@ -13,12 +13,11 @@ from typing import Any
 from factory.counted import counted
 from factory.errors import StoreError
 from factory.storage import Storage
-from jobs.claims import differences
+from jobs.claims import differences, names_in
 from jobs.downstream.claims import (
     CLAIM,
     RUNS,
     SWEEP_FILE,
-    names_in,
     read_claim,
     refuse_inside,
 )

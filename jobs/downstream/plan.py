@@ -250,7 +250,7 @@ def _check_patients(
         if row["kind"] == "real" and row["image_uri"] not in dropped
     }
     if num_folds > 1 and len(can_test) < num_folds:
-        raise too_few_patients(manifest, num_folds, len(can_test), "with an annotated scan")
+        raise too_few_patients(manifest, num_folds, len(can_test), "with a scan that can test")
 
 
 def _check_fold(plan: Plan, fold: Fold) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from factory.errors import UsageError
 from factory.lake import IDENTITY
+from jobs.claims import names_in
 from jobs.evaluate.kept import ASIDE, FEATURES
 from jobs.evaluate.slices import FOLDER as SLICES
 
@@ -24,8 +25,6 @@ _OURS = (RECORD, FEATURES, ASIDE)
 _OTHERS = (IDENTITY, "run.json", "sweep.json", "downstream.json", "result.json")
 """In the folders of other verbs, whatever else is there."""
 
-_UNFINISHED = (".unfinished", ".tmp")
-
 
 def claim_folder(out: Path) -> None:
     """Make the folder of an evaluation, or refuse one that would not take it.
@@ -44,12 +43,7 @@ def claim_folder(out: Path) -> None:
 
 
 def _refuse_others(out: Path) -> None:
-    # What a killed run was writing, and what file managers leave, tell nothing of whose folder it is.
-    names = sorted(
-        path.name
-        for path in out.iterdir()
-        if path.suffix not in _UNFINISHED and path.name[0] != "."
-    )
+    names = names_in(out)
     strangers = [name for name in names if name in _OTHERS]
     if names and not set(names).intersection(_OURS):
         strangers += names

@@ -8,7 +8,7 @@ from typing import Any
 
 from factory.errors import StoreError, UsageError
 from factory.storage import Storage
-from jobs.claims import differences
+from jobs.claims import differences, names_in
 from jobs.console import say
 from jobs.export.task import RECORDS, STATE, Work, record_of
 
@@ -28,8 +28,7 @@ def claim(out: Path, asked: Mapping[str, Any]) -> None:
         StoreError: It is another export's.
     """
     storage = Storage(out)
-    visible = [one for one in out.iterdir() if one.name[0] != "."] if out.is_dir() else []
-    if visible and not storage.exists(IDENTITY):
+    if names_in(out) and not storage.exists(IDENTITY):
         raise UsageError(
             f"--out {out}: found a folder with files that no export wrote; expected an empty one, or one of an "
             "earlier export. Choose another folder."
@@ -52,27 +51,37 @@ def claim(out: Path, asked: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def alone(out: Path) -> Iterator[None]:
-    """Wait until no other export is at work in a claimed folder: each removes what it does not list."""
+def alone(out: Path) -> Iterator[bool]:
+    """Wait until no other export is at work in a claimed folder: each removes what it does not list.
+
+    Yields:
+        Whether it had to wait, so that what was read before may be old.
+    """
+    has_waited = False
     with (out / _LOCK).open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             say(f"waiting: another export is at work in {out}")
             fcntl.flock(lock, fcntl.LOCK_EX)
-        except OSError:
-            # A file system without locks: that nobody else is here is for whoever mounted it.
-            pass
-        yield
+            has_waited = True
+        except OSError as error:
+            say(
+                f"warning: {out}: its file system has no locks ({error}); start no second export into it"
+            )
+        yield has_waited
 
 
-def remove_others(out: Path, works: Sequence[Work]) -> None:
+def remove_others(out: Path, works: Sequence[Work]) -> int:
     """Remove the files of volumes that are not to be exported any more, or lie elsewhere now.
+
+    Returns:
+        How many volumes have no files any more.
 
     Tools take a folder as it is: of a manifest that lost a volume, or a stricter --min-verdict, the
     file would still be trained on. What no export wrote stays.
     """
-    storage, wanted = Storage(out), {work.name: work for work in works}
+    storage, wanted, num_removed = Storage(out), {work.name: work for work in works}, 0
     for file in storage.names(RECORDS):
         work = wanted.get(file.removesuffix(".json"))
         kept = (work.image, work.layout) if work else ()
@@ -81,6 +90,8 @@ def remove_others(out: Path, works: Sequence[Work]) -> None:
                 _unlink(out, path)
         if not work:
             storage.remove(f"{RECORDS}/{file}")
+            num_removed += 1
+    return num_removed
 
 
 def discard(out: Path, work: Work) -> None:

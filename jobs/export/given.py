@@ -18,6 +18,7 @@ from jobs.export.names import name_for
 from jobs.ingest.private import Private, read_inputs
 from jobs.lakes import manifest_of
 from jobs.readers.rows import name_of, select_rows
+from manifests.digest import content_digest
 from manifests.read import is_url, read_manifest
 from manifests.validate import validate
 
@@ -60,6 +61,8 @@ class Given:
     items: Sequence[Item]
     num_of_verdict: int = 0
     """Volumes that quality control thinks less of than was asked for."""
+    manifest_sha256: str = ""
+    """Its content digest, as it was read."""
     inputs: Mapping[str, str] = field(default_factory=dict)
     """Folder of each DICOM case; only where native volumes are asked for."""
 
@@ -87,7 +90,8 @@ def find_items(
         UsageError: The manifest contradicts itself, or nothing of it is to be exported.
     """
     manifest = _absolute(place) if place.endswith(_MANIFEST) else manifest_of(place)
-    _refuse_wrong(read_manifest(manifest), manifest)
+    table = read_manifest(manifest)
+    _refuse_wrong(table, manifest)
     every: list[dict[str, Any]] = select_rows(manifest).to_pylist()
     wanted = [row for row in every if not splits or row["split"] in splits]
     rows = [row for row in wanted if _is_good(row, min_verdict)]
@@ -105,6 +109,7 @@ def find_items(
         items,
         num_of_verdict=len(wanted) - len(rows),
         inputs=_inputs(items, private) if native else {},
+        manifest_sha256=content_digest(table),
     )
 
 

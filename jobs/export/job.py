@@ -21,8 +21,6 @@ from jobs.export.formats.format import About, Exported, Format
 from jobs.export.given import Given, Item, find_items
 from jobs.export.task import KEPT, LEFT_OUT, WRITTEN, Outcome, Work, export_volume, finished
 from jobs.ingest.stream import BYTES_OF_A_WORKER, BYTES_PER_VOXEL
-from manifests.digest import content_digest
-from manifests.read import read_manifest
 
 _LICENSE = re.compile(r"[A-Za-z0-9.+-]{1,60}")
 
@@ -45,6 +43,8 @@ class ExportResult:
     """Reason of each volume that has no files."""
     num_of_verdict: int
     """Volumes that quality control thinks less of than was asked for."""
+    num_removed: int = 0
+    """Volumes of an earlier export into the folder that this one was not asked for."""
     caveat: str = ""
     """What whoever goes on with them must know; empty where there is nothing."""
 
@@ -79,14 +79,18 @@ def export(
         ManifestError: There is no manifest, or it is torn.
     """
     _refuse_license(license)
-    given = find_items(
-        place, splits=splits, min_verdict=min_verdict, native=native, private=private
-    )
+
+    def find() -> Given:
+        return find_items(
+            place, splits=splits, min_verdict=min_verdict, native=native, private=private
+        )
+
+    given = find()
     chosen = FORMATS[kind]
     out = chosen.folder(out.absolute())
     claim(out, {"format": kind, "native": native, "manifest": given.manifest})
-    with alone(out):
-        return _filled(out, chosen, given, native, license, ray_address)
+    with alone(out) as has_waited:
+        return _filled(out, chosen, find() if has_waited else given, native, license, ray_address)
 
 
 def _filled(
@@ -96,7 +100,7 @@ def _filled(
     works, left_out = _works(given, chosen, native)
     for name, reason in left_out.items():
         say(f"left out: {name}: {reason}")
-    remove_others(out, works)
+    num_removed = remove_others(out, works)
     outcomes = _run(works, given.manifest, out, ray_address)
     failed = {name: one.problem for name, one in outcomes.items() if one.state == LEFT_OUT}
     for work in works:
@@ -122,6 +126,7 @@ def _filled(
         num_synthetic=num_synthetic,
         left_out=left_out,
         num_of_verdict=given.num_of_verdict,
+        num_removed=num_removed,
         caveat=chosen.caveat(exported),
     )
 
@@ -225,7 +230,7 @@ def _about(given: Given, out: Path, native: bool, license: str) -> About:
         name=out.name,
         license=license,
         manifest=given.manifest,
-        manifest_sha256=content_digest(read_manifest(given.manifest)),
+        manifest_sha256=given.manifest_sha256,
         native=native,
         version=version("ct-factory"),
     )

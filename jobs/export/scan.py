@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from factory.axes import affine_from_orientation, orientation_of, to_orientation
+from factory.counted import counted
 from factory.errors import CaseError, FactoryError
 from factory.geometry import ModelGrid, resample_hu
 from factory.ingest.fingerprint import fingerprint
@@ -81,7 +82,7 @@ def refuse_other_voxels(
     if num_off := int(np.count_nonzero(np.abs(again - prepared) > _OFF_HU)):
         raise CaseError(
             donor["case_id"],
-            f"found {num_off} voxels that differ when the scan is brought to the model grid again; expected "
+            f"found {counted(num_off, 'other voxel')} when the scan is brought to the model grid again; expected "
             "none. Ingest the case again with this release.",
         )
 

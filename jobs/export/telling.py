@@ -15,6 +15,9 @@ def lines_of(result: ExportResult) -> Iterator[str]:
     if result.left_out:
         num = counted(len(result.left_out), "volume")
         yield f"left out: {num}; {result.out / ASIDE} has the reasons"
+    if result.num_removed:
+        num = counted(result.num_removed, "volume")
+        yield f"removed: the files of {num} of an earlier export, not asked for now"
     if result.caveat:
         yield f"warning: {result.caveat}"
 

@@ -34,8 +34,9 @@ class Pool:
             if self.min_size == self.max_size
             else f"{self.min_size} to {self.max_size}"
         )
+        actors = "sampler actor" if self.max_size == 1 else "sampler actors"
         each = f"{self.num_gpus:g} GPU" if self.num_gpus else f"{self.num_cpus:g} CPU"
-        return f"{size} sampler actor{'s' if self.max_size > 1 else ''}, {each} each"
+        return f"{size} {actors}, {each} each"
 
 
 def parse_num_actors(text: str | None) -> NumActors | None:

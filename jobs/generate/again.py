@@ -29,8 +29,8 @@ def generate_line(lake: Lake) -> str:
     """Return the command that goes on with a lake, for this folder.
 
     Returns:
-        The command; or, where another recipe than those that ship made the lake, or another build,
-        that it is the same again.
+        The command; or, where no recipe that ships and no flags mean what made the lake, as after a release
+        that changed them, `THE_SAME`.
     """
     said = lake.identity() or {}
     try:

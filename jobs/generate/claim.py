@@ -12,13 +12,14 @@ from typing import Any
 
 from factory.counted import counted
 from factory.errors import StoreError
-from factory.lake import IDENTITY, PLAN, Lake
+from factory.lake import IDENTITY, MANIFEST, PLAN, Lake
 from jobs.amount import Amount
 from jobs.cases import CaseStore
-from jobs.claims import differences
-from jobs.console import say
+from jobs.claims import differences, names_in
+from jobs.console import command_line, say
 from jobs.generate.plan import PlanSettings, WorkItem, plan_id, plan_table
 from jobs.layouts.given import GivenLayouts
+from jobs.workspace import from_here
 from manifests.errors import ManifestError
 from manifests.read import read_table
 from manifests.schema import PLAN_SCHEMA
@@ -97,9 +98,8 @@ def check_claim(lake: Lake, claim: Identity, items: Sequence[WorkItem]) -> None:
         return
     if planned > len(items) and standing_ids(lake)[: len(items)] == [i.work_id for i in items]:
         raise StoreError(
-            f"lake {lake.url}: holds {counted(planned, 'volume')}, and {len(items)} are asked for; expected no "
-            f"fewer. For fewer of them: factory mix --count {len(items)}. Or repeat what the lake "
-            "was made with."
+            f"lake {lake.url}: planned with {counted(planned, 'volume')}, and {len(items)} are asked for; expected no "
+            f"fewer. {_fewer(lake, len(items))}"
         )
     was, now = ({key: side.get(key) for key in ("planned", "settings")} for side in (found, claim))
     changed = "; ".join(differences(was, now)) or "of other cases"
@@ -107,6 +107,15 @@ def check_claim(lake: Lake, claim: Identity, items: Sequence[WorkItem]) -> None:
         f"lake {lake.url}: holds another plan ({changed}); expected the same cases, model and recipe, "
         "and no fewer volumes. Choose another --out, or repeat what the lake was made with."
     )
+
+
+def _fewer(lake: Lake, num: int) -> str:
+    """Return how to come to fewer volumes than a lake was planned with."""
+    if not lake.storage.exists(MANIFEST):
+        return "It was not finished: repeat what it was made with, or choose another --out."
+    flags = {"--count": num, "--out": f"mix-{num}.parquet"}
+    mix = command_line("factory mix", from_here(lake.url), flags=flags)
+    return f"For fewer of them: {mix}. Or repeat what the lake was made with."
 
 
 def write_claim(lake: Lake, claim: Identity, items: Sequence[WorkItem]) -> None:
@@ -171,8 +180,7 @@ def standing_ids(lake: Lake) -> list[str]:
 
 def _check_empty(lake: Lake) -> None:
     """Refuse a folder of somebody's own files: patients' scans, say."""
-    names = [name for name in lake.storage.names("") if not name.startswith(".")]
-    if names:
+    if names := names_in(lake.storage):
         raise StoreError(
             f"--out {lake.url}: found {counted(len(names), 'file or folder', 'files or folders')} of no lake, as {names[0]}; "
             "expected a lake, an empty folder or none. Choose another --out."

@@ -133,10 +133,13 @@ def _warn(
         say(
             f"warning: {missing} of {counted(len(planned), 'planned volume')} still to come, from another run"
         )
-    if verdicts["review"] or verdicts["reject"]:
+    doubted = [
+        f"{verdicts['review']:,} to be reviewed" if verdicts["review"] else "",
+        f"{verdicts['reject']:,} rejected, which enter no mix" if verdicts["reject"] else "",
+    ]
+    if told := " and ".join(filter(None, doubted)):
         say(
-            f"warning: of {counted(num_synthetic, 'volume')} {verdicts['review']} to be reviewed, and "
-            f"{verdicts['reject']} rejected, which enter no mix; qc_reasons in the manifest says why"
+            f"warning: of {counted(num_synthetic, 'volume')} {told}; qc_reasons in the manifest says why"
         )
 
 

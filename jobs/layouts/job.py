@@ -20,7 +20,7 @@ from factory.nodules.bank import embedded_bank, load_bank
 from factory.nodules.diameters import diameters_of
 from factory.nodules.rules import ALGORITHM, LayoutsConfig
 from jobs.cases import CaseStore, open_case_store
-from jobs.claims import differences
+from jobs.claims import differences, names_in
 from jobs.cluster import connect, run_tasks
 from jobs.console import progress, say
 from jobs.layouts.edits import is_edited
@@ -141,8 +141,7 @@ def _claim(lake: Lake, task: LayoutsTask) -> None:
 
 def _check_empty(lake: Lake) -> None:
     """Refuse a folder of somebody's own files."""
-    names = [name for name in lake.storage.names("") if not name.startswith(".")]
-    if names:
+    if names := names_in(lake.storage):
         raise StoreError(
             f"--out {lake.url}: found {counted(len(names), 'file or folder', 'files or folders')} of no layouts, as {names[0]}; "
             "expected layouts, an empty folder or none. Choose another --out."
@@ -192,8 +191,8 @@ def _publish(lake: Lake, folder: Path, asked: Collection[str], per_case: int) ->
     num_quarantined = len(lake.quarantined_ids())
     if not rows:
         raise FactoryError(
-            f"layouts {lake.url}: no layout was made, and {num_quarantined} cases or layouts were "
-            f"quarantined; expected at least one. The reasons are above and in "
+            f"layouts {lake.url}: found no layout, and {counted(num_quarantined, 'case or layout', 'cases or layouts')} "
+            f"quarantined; expected at least one layout. The reasons are above and in "
             f"{lake.storage.child(QUARANTINE)}."
         )
     write_table(pa.Table.from_pylist(rows, schema=LAYOUTS_SCHEMA), lake.storage.child(TABLE))

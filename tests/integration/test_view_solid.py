@@ -53,12 +53,12 @@ def expected(row: int) -> str:
     """Return what it is to tell at the voxel that is shown first."""
     volume = volume_of(str(drawn("A", row - FIRST)["work_id"]))
     voxel = tuple(first_voxel(volume.layout))
-    label = ["", ", lung", ", nodule"][volume.layout[voxel]]
+    label = ["background", "lung", "nodule"][volume.layout[voxel]]
     ras = ras_from_zyx(AFFINE, voxel)
     placed = ", ".join(
         f"{pair[mm < 0]} {abs(mm):.1f}" for pair, mm in zip(("RL", "AP", "SI"), ras, strict=True)
     )
-    return f"{volume.ct[voxel]} HU{label} at {placed} mm"
+    return f"{volume.ct[voxel]} HU, {label} at {placed} mm"
 
 
 def test_the_crosshair_tells_the_hu_the_label_and_the_place_that_the_lake_has(
@@ -106,8 +106,10 @@ def test_window_and_layout_change_the_picture(
 def test_what_cannot_be_read_is_told_and_the_next_volume_is_there(
     open_solid: Callable[..., Seen],
 ) -> None:
-    seen = open_solid(FIRST + TORN)
-    shown(seen, FIRST + TORN)
+    seen = open_solid(FIRST + TORN - 1)
+    assert shown(seen, FIRST + TORN - 1) == expected(FIRST + TORN - 1)
+    seen.page.locator("#next").click()
+    assert shown(seen, FIRST + TORN) == ""
     assert "This volume cannot be shown: volume" in seen.page.locator("#trouble").inner_text()
     seen.page.locator("#next").click()
     assert shown(seen, FIRST + TORN + 1) == expected(FIRST + TORN + 1)
@@ -149,14 +151,58 @@ def test_the_planes_lead_to_the_volume_in_3d_and_it_steps_by_their_filter(
         assert seen.page.locator("#verdict").input_value() == "review"
 
 
-def test_a_row_that_the_filter_has_not_is_shown_among_all(
+def test_a_row_that_the_filter_has_not_is_shown_and_the_filter_stays(
+    webgl_browser: Any, view_server: Server
+) -> None:
+    with opening(webgl_browser, view_server.url, SeenView) as opened:
+        seen = opened()
+        seen.page.locator("#verdict").select_option("review")
+        seen.matched("1\u20136 of 6 volumes")
+        seen.page.locator("#solid").click()
+        assert shown(seen, FIRST) == expected(FIRST)
+        told = "Not among the 6 by the list's filter: synthetic, review"
+        assert seen.page.locator("#status").inner_text() == told
+        seen.page.locator("#back").click()
+        seen.matched("1\u20136 of 6 volumes")
+        seen.page.locator("html[data-ready]").wait_for(state="attached")
+        assert seen.page.locator("#status").inner_text() == f"Row {FIRST}, not in the list"
+        seen.page.locator("#solid").click()
+        shown(seen, FIRST)
+        seen.page.locator("#previous").click()
+        assert shown(seen, FIRST + 55) == expected(FIRST + 55)
+
+
+def test_an_address_without_a_row_begins_with_the_first_of_the_filter(
     open_solid: Callable[..., Seen], view_server: Server
 ) -> None:
     seen = open_solid(FIRST)
     shown(seen, FIRST)
-    seen.page.goto(f"{view_server.url}solid.html?verdict=review#row={FIRST + 1}")
+    seen.page.goto(f"{view_server.url}solid.html?verdict=review")
+    assert shown(seen, FIRST + 5) == expected(FIRST + 5)
+    seen.page.goto(f"{view_server.url}solid.html?verdict=reject")
+    seen.page.locator("html[data-ready]").wait_for(state="attached")
+    assert seen.page.locator("#trouble").inner_text() == "No volume matches the list's filter."
+    assert seen.page.locator("#next").is_disabled()
+
+
+def test_a_row_that_is_written_into_the_address_is_shown(open_solid: Callable[..., Seen]) -> None:
+    seen = open_solid(FIRST)
+    shown(seen, FIRST)
+    seen.page.evaluate("() => { location.hash = '#row=9'; }")
+    assert shown(seen, 9) == expected(9)
+    seen.page.evaluate("() => { location.hash = '#row=999'; }")
+    seen.page.locator("#trouble:not([hidden])").wait_for()
+    assert "there is no row 999" in seen.page.locator("#trouble").inner_text()
+
+
+def test_a_step_that_fails_skips_no_volume(open_solid: Callable[..., Seen]) -> None:
+    seen = open_solid(FIRST)
+    shown(seen, FIRST)
+    seen.page.route("**/rows?*", lambda route: route.abort(), times=1)
+    seen.page.locator("#next").click()
+    seen.page.locator("#trouble:not([hidden])").wait_for()
+    seen.page.locator("#next").click()
     assert shown(seen, FIRST + 1) == expected(FIRST + 1)
-    assert seen.page.locator("#status").inner_text() == f"{FIRST + 2} of 62"
 
 
 def test_steps_that_overtake_each_other_leave_one_volume(open_solid: Callable[..., Seen]) -> None:

@@ -14,7 +14,7 @@ from pydicom.encaps import generate_frames
 from pydicom.pixels.utils import iter_pixels
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
-from factory.dicom.codestream import size_of
+from factory.dicom.codestream import coded_of
 
 _MAX_FRAMES = 60_000
 _BITS = {"BINARY": (1, 8), "FRACTIONAL": (8,), "LABELMAP": (8, 16)}
@@ -90,11 +90,16 @@ def _compression_problem(dataset: Dataset, frames: SegFrames) -> str:
             "nothing. Decompress it (gdcmconv --raw)"
         )
     for frame in generate_frames(dataset.PixelData, number_of_frames=frames.num):
-        size = size_of(frame) if syntax != RLELossless else None
-        if size is not None and size != (frames.rows, frames.columns):
+        coded = coded_of(frame) if syntax != RLELossless else None
+        if coded and (coded.rows, coded.columns) != (frames.rows, frames.columns):
             return (
-                f"has a compressed frame of {size[0]} x {size[1]} pixels; expected {frames.rows} x "
+                f"has a compressed frame of {coded.rows} x {coded.columns} pixels; expected {frames.rows} x "
                 f"{frames.columns}. Export it again"
+            )
+        if coded and coded.bits > frames.bits:
+            return (
+                f"has a compressed frame of {coded.bits} bits a pixel; expected at most {frames.bits}. Export it "
+                "again"
             )
     return ""
 

@@ -92,7 +92,7 @@ def command(
 
 
 def _next(place: str, out: Path) -> str:
-    """Return the report of the lake with the sweep in it; of what is no lake, the same for files."""
+    """Return the report of the lake with the sweep in it; of what is no lake, the export of it for nnU-Net."""
     from factory.lake import Lake
     from jobs.console import command_line
 

@@ -19,8 +19,8 @@ from typing import Any
 from factory.counted import counted
 from factory.errors import StoreError, UsageError
 from factory.storage import Storage
-from jobs.claims import differences
-from jobs.downstream.claims import RUNS, SWEEP_FILE, names_in, read_claim, refuse_inside
+from jobs.claims import differences, names_in
+from jobs.downstream.claims import RUNS, SWEEP_FILE, read_claim, refuse_inside
 from jobs.downstream.config import DownstreamConfig
 from jobs.downstream.identity import check_run, identity_of
 from jobs.downstream.plan import Plan, make_spec

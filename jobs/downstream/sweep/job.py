@@ -192,17 +192,18 @@ def _run(
         needs = needs_of(cluster, plan, config, use_gpu=use_gpu, limit=bytes_of_the_largest_node())
         tell_of_needs(needs)
         with progress("downstream sweep", len(todo)) as tracker:
-            done = 0
+            names = set[str]()
             for ended in _ended(todo, aside, needs):
                 if ended:
                     spec, failure = ended
-                    done += 1
+                    names.add(Path(spec.out).name)
                     if failure:
                         failures[Path(spec.out).name] = failure
                         say(f"failed: {failure.message}")
                     tell_of_warnings(Path(spec.out), told)
                 parts = [f"{len(failures)} failed"] if failures else []
-                tracker.update(done, ", ".join([*parts, *steps_of(aside, config.steps)]))
+                going = steps_of(aside, config.steps, ended=names)
+                tracker.update(len(names), ", ".join([*parts, *going]))
     return failures
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from factory.counted import counted
 from jobs.console import command_line
 from jobs.export.formats.croissant import croissant
 from jobs.export.formats.format import (
@@ -120,7 +121,7 @@ def _card(exported: Sequence[Exported], about: About) -> str:
 # {about.name}
 
 Chest CT in Hounsfield units with semantic layouts (0 background, 1 lung, 2 nodule): real scans, and synthetic ones
-that were drawn into them after a layout. {len(exported)} volumes of {patients} patients.
+that were drawn into them after a layout. {counted(len(exported), "volume")} of {counted(patients, "patient")}.
 
 | split | real | synthetic |
 |---|---|---|

@@ -1,9 +1,10 @@
 // What the list is filtered by. The address keeps it, for a reload and for the page in 3D.
 const FIELDS = ["kind", "verdict", "text"];
+const MOST_TEXT = 200;
 
 export function filterOfAddress() {
   const given = new URLSearchParams(location.search);
-  return Object.fromEntries(FIELDS.filter((name) => given.has(name)).map((name) => [name, given.get(name)]));
+  return Object.fromEntries(FIELDS.filter((name) => given.has(name)).map((name) => [name, given.get(name).slice(0, MOST_TEXT)]));
 }
 
 // An empty kind is a choice, of all: without one the page of the planes takes its own.

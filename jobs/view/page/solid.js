@@ -1,10 +1,9 @@
 // A volume in three planes and rendered, by NiiVue: the voxels are wrapped as NIfTI here, and stay in the page.
 import { json, volumeOf } from "./ask.js";
-import { addressOf, filterOfAddress, keepFilter, keepRow, rowOfAddress } from "./filter.js";
+import { addressOf, filterOfAddress, keepRow, rowOfAddress } from "./filter.js";
 import { $ } from "./state.js";
 
-const WINDOWS = { lung: [-1350, 150], mediastinum: [-160, 240] };
-const LABELS = { R: [0, 0, 230], G: [0, 114, 159], B: [0, 178, 0], A: [0, 255, 255], labels: ["", "lung", "nodule"] };
+const COLOURS = { R: [0, 0, 230], G: [0, 114, 159], B: [0, 178, 0], A: [0, 255, 255], labels: Slices.LABELS };
 const HEADER = 352, INT16 = 4, UINT8 = 2;
 
 // As NIfTI-1 has it, sform and all: our order of voxels, x fastest, is its own.
@@ -26,13 +25,17 @@ function nifti(volume, values, type) {
   return content;
 }
 
-const shown = { asked: 0, start: 0, matched: 0, volume: null };
+// Its place in the list as it is filtered; none where the filter has it not.
+const NOWHERE = null;
+const shown = { asked: 0, start: NOWHERE, wanted: NOWHERE, matched: 0, volume: null };
 let viewer, drawing = Promise.resolve();
 
-// The row at a place of the list as it is filtered: { at: INDEX } or { start: PLACE }.
+// The row at a place of the list, { start: PLACE }, or the one that is asked for by its index, { at: INDEX }.
 async function placed(query) {
   const found = await json(`rows?${new URLSearchParams({ ...filterOfAddress(), ...query, count: 1 })}`);
-  return found.rows.length ? { index: found.rows[0].index, start: found.start, matched: found.matched } : null;
+  const [row] = found.rows, isThere = row && !("at" in query && row.index !== query.at);
+  if (isThere) return { index: row.index, start: found.start, matched: found.matched };
+  return { index: query.at ?? null, start: NOWHERE, matched: found.matched };
 }
 
 // One after another, for NiiVue has one list of volumes; those that a later one overtook are left out.
@@ -43,8 +46,9 @@ function show(query) {
     if (!isLast()) return;
     try {
       const row = await placed(query);
-      if (row && isLast()) await draw(row, isLast);
+      if (isLast()) await draw(row, isLast);
     } catch (error) {
+      shown.wanted = shown.start;
       trouble(error.message);
     }
   });
@@ -52,14 +56,17 @@ function show(query) {
 }
 
 async function draw({ index, start, matched }, isLast) {
-  Object.assign(shown, { start, matched, volume: null });
+  clear();
+  Object.assign(shown, { start, wanted: start, matched });
+  $("previous").disabled = !matched || start === 0;
+  $("next").disabled = !matched || start === matched - 1;
+  if (index === null) {
+    trouble("No volume matches the list's filter.");
+    return;
+  }
   keepRow(index);
   $("back").href = addressOf("./");
-  $("previous").disabled = start <= 0;
-  $("next").disabled = start >= matched - 1;
   $("status").textContent = "Loading\u2026";
-  $("trouble").hidden = true;
-  while (viewer.volumes.length) viewer.removeVolume(viewer.volumes[0]);
   try {
     const row = await json(`rows/${index}`);
     $("title").textContent = row.title;
@@ -68,31 +75,40 @@ async function draw({ index, start, matched }, isLast) {
     const volume = await volumeOf(index);
     if (!isLast()) return;
     await load(volume);
-    $("status").textContent = `${start + 1} of ${matched.toLocaleString("en")}${filtered()}`;
+    $("status").textContent = where(start, matched);
   } catch (error) {
     trouble(`This volume cannot be shown: ${error.message}`);
   }
   if (isLast()) document.documentElement.dataset.drawn = String(index);
 }
 
-// A step that is asked for while another one is drawn goes on from that one.
+function clear() {
+  while (viewer.volumes.length) viewer.removeVolume(viewer.volumes[0]);
+  shown.volume = null;
+  for (const id of ["title", "badge", "status", "readout"]) $(id).textContent = "";
+  $("badge").hidden = $("trouble").hidden = true;
+}
+
+// A step that is asked for while another one is drawn goes on from that one; from nowhere to an end of the list.
 function step(by) {
-  const start = shown.start + by;
+  const ends = by > 0 ? 0 : shown.matched - 1;
+  const start = shown.wanted === NOWHERE ? ends : shown.wanted + by;
   if (start < 0 || start >= shown.matched) return;
-  shown.start = start;
+  shown.wanted = start;
   show({ start });
 }
 
-function filtered() {
+function where(start, matched) {
   const words = Object.values(filterOfAddress()).filter(Boolean);
-  return words.length ? ` by the list's filter: ${words.join(", ")}` : "";
+  const list = words.length ? ` by the list's filter: ${words.join(", ")}` : "";
+  return start === NOWHERE ? `Not among the ${matched.toLocaleString("en")}${list}` : `${start + 1} of ${matched.toLocaleString("en")}${list}`;
 }
 
 async function load(volume) {
   await viewer.loadFromArrayBuffer(nifti(volume, volume.hu, INT16), "ct.nii");
   await viewer.loadFromArrayBuffer(nifti(volume, volume.labels, UINT8), "layout.nii");
   shown.volume = volume;
-  viewer.volumes[1].setColormapLabel(LABELS);
+  viewer.volumes[1].setColormapLabel(COLOURS);
   tint();
   choose(document.querySelector("button[data-window][aria-pressed=true]").dataset.window);
   viewer.scene.crosshairPos = viewer.mm2frac(volume.ras(volume.first));
@@ -103,7 +119,9 @@ async function load(volume) {
 function choose(name) {
   for (const one of document.querySelectorAll("button[data-window]")) one.setAttribute("aria-pressed", String(one.dataset.window === name));
   if (!viewer.volumes.length) return;
-  [viewer.volumes[0].cal_min, viewer.volumes[0].cal_max] = WINDOWS[name];
+  const [level, width] = Slices.WINDOWS[name];
+  viewer.volumes[0].cal_min = level - width / 2;
+  viewer.volumes[0].cal_max = level + width / 2;
   viewer.updateGLVolume();
 }
 
@@ -115,20 +133,14 @@ function told(location) {
   const at = shown.volume;
   if (!at || !location.values.length) return;
   const ras = [...location.mm].slice(0, 3), hu = location.values[0].value;
-  const label = ["", ", lung", ", nodule"][at.at(at.labels, at.voxelOf(ras))] || "";
-  $("readout").textContent = `${String(Math.round(hu)).replace("-", "\u2212")} HU${label} at ${Planes.placed(ras)} mm`;
+  const label = at.at(at.labels, at.voxelOf(ras));
+  $("readout").textContent = `${String(Math.round(hu)).replace("-", "\u2212")} HU, ${Slices.LABELS[label] || `label ${label}`} at ${Planes.placed(ras)} mm`;
 }
 
 function trouble(text) {
   $("status").textContent = "";
   $("trouble").textContent = text;
   $("trouble").hidden = false;
-}
-
-// The row that the address names, among all where the filter has it not.
-async function begin(index) {
-  if ((await placed({ at: index }))?.index !== index) keepFilter({});
-  await show({ at: index });
 }
 
 async function start() {
@@ -149,7 +161,9 @@ async function start() {
   $("opacity").addEventListener("input", tint);
   $("previous").addEventListener("click", () => step(-1));
   $("next").addEventListener("click", () => step(1));
-  await begin(rowOfAddress() ?? 0);
+  addEventListener("hashchange", () => { if (rowOfAddress() !== null) show({ at: rowOfAddress() }); });
+  const index = rowOfAddress();
+  await show(index === null ? { start: 0 } : { at: index });
 }
 
 start().catch((error) => trouble(error.message)).finally(() => { document.documentElement.dataset.ready = "true"; });

@@ -113,6 +113,7 @@ function listen() {
   $("filter").addEventListener("submit", (event) => { event.preventDefault(); clearTimeout(typing); refill(); });
   $("rows").addEventListener("keydown", listKey);
   document.addEventListener("keydown", key);
+  addEventListener("hashchange", () => { if (rowOfAddress() !== null) show(rowOfAddress()); });
   new ResizeObserver(draw).observe($("stage"));
 }
 
@@ -122,12 +123,11 @@ function options(select, counts) {
   select.replaceChildren(...all.map(([value, text, count]) => made("option", `${text} (${count.toLocaleString("en")})`, { value })));
 }
 
-// The row that the address names, in a list that has it.
-async function begin(index) {
-  const isListed = () => list.rows.some((row) => row.index === index);
+// The row that the address names. A filter that it names as well stays, whether it has that row or not.
+async function begin(index, isFiltered) {
   await fill({ at: index });
-  if (!isListed()) {
-    for (const id of ["kind", "verdict", "text"]) $(id).value = "";
+  if (!isFiltered && !list.rows.some((row) => row.index === index)) {
+    $("kind").value = "";
     await fill({ at: index });
   }
   await show(index);
@@ -146,11 +146,11 @@ async function start() {
   options($("kind"), about.kinds);
   options($("verdict"), about.verdicts);
   // A lake is looked at for what was drawn; the scans are one choice away.
-  const usual = about.kinds.synthetic ? { kind: "synthetic" } : {};
-  for (const [id, word] of Object.entries({ ...usual, ...filterOfAddress() })) $(id).value = word;
+  const usual = about.kinds.synthetic ? { kind: "synthetic" } : {}, given = filterOfAddress();
+  for (const [id, word] of Object.entries({ ...usual, ...given })) $(id).value = word;
   for (const one of document.querySelectorAll("#filter select")) if (one.selectedIndex < 0) one.value = "";
   const row = rowOfAddress();
-  if (row !== null && row < about.num_rows) await begin(row);
+  if (row !== null && row < about.num_rows) await begin(row, Object.keys(given).length > 0);
   else if (await fill({ start: 0 }) && list.rows.length) await show(list.rows[0].index);
   document.documentElement.dataset.ready = "true";
 }

@@ -74,7 +74,10 @@ def test_a_name_that_is_no_text_is_told(tmp_path):
     found = find_series(tmp_path)
     assert found.series[0].num_slices == 4
     (unread,) = found.unread
-    assert unread.reason == "a name that is not text; expected one that can be written down"
+    assert (
+        unread.reason
+        == "a name with line breaks, or that is not text; expected one that can be written down"
+    )
 
 
 def test_a_source_that_is_not_there_is_an_error(tmp_path):

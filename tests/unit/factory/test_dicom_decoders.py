@@ -7,6 +7,7 @@ import pytest
 from dicom_files import write_series
 from dicom_stacks import SPACING, hu
 from high_throughput import HU, write_high_throughput
+from pydicom import dcmread
 from pydicom.uid import (
     HTJ2K,
     DeflatedExplicitVRLittleEndian,
@@ -20,7 +21,7 @@ from pydicom.uid import (
 
 from factory.dicom import decode
 from factory.dicom import read as reading
-from factory.dicom.codestream import size_of
+from factory.dicom.codestream import coded_of
 from factory.dicom.find import find_series
 from factory.dicom.read import read_stack
 from factory.errors import CaseError
@@ -173,17 +174,32 @@ def test_a_compressed_image_of_another_size_is_refused_before_it_is_decoded(tmp_
         read_stack("a", series)
 
 
-def test_the_size_of_no_image_is_not_known():
-    assert size_of(b"") is None
-    assert size_of(b"\xff\xd8\xff\xe0\x00\x10JFIF") is None
-    assert size_of(b"\xff\xd8" + b"\xff\x01" * 50) is None
-    assert size_of(b"\xff\x4f\xff\x51\x00") is None
+@pytest.mark.parametrize("syntax", [JPEGLSLossless, JPEGLosslessSV1, JPEG2000Lossless])
+def test_a_compressed_image_of_more_bits_than_its_header_says_is_refused(tmp_path, syntax):
+    """A decoder would give the lowest of them, as other HU."""
+    files = write_series(tmp_path, hu(3), SPACING, transfer_syntax=syntax)
+    for path in files.paths:
+        data = dcmread(path)
+        data.BitsAllocated, data.BitsStored, data.HighBit = 8, 8, 7
+        data.save_as(path)
+    (series,) = find_series(tmp_path).series
+    with pytest.raises(
+        CaseError, match="holds a compressed image of 16 bits a sample; expected at"
+    ):
+        read_stack("a", series)
 
 
-def test_the_size_of_a_jpeg_stands_behind_other_segments_and_filling():
+def test_what_no_image_says_of_itself_is_not_known():
+    assert coded_of(b"") is None
+    assert coded_of(b"\xff\xd8\xff\xe0\x00\x10JFIF") is None
+    assert coded_of(b"\xff\xd8" + b"\xff\x01" * 50) is None
+    assert coded_of(b"\xff\x4f\xff\x51\x00") is None
+
+
+def test_what_a_jpeg_says_of_itself_stands_behind_other_segments_and_filling():
     app = b"\xff\xe0\x00\x06" + b"\xff\xc3\x00\x01"
     frame = b"\xff\xc3\x00\x0b\x10\x01\x02\x03\x04\x01\x00\x11\x00"
-    assert size_of(b"\xff\xd8" + app + b"\xff\xff" + frame) == (0x102, 0x304)
+    assert coded_of(b"\xff\xd8" + app + b"\xff\xff" + frame) == (0x102, 0x304, 16)
 
 
 @pytest.mark.parametrize(

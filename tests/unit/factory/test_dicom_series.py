@@ -96,7 +96,7 @@ def test_spacings_that_drift_are_parted_alike_in_any_order(tmp_path):
         ),
         (
             {"ImagePositionPatient": [0, 0, 7]},
-            "slices lie at 1 places; expected at least 3",
+            "slices lie at 1 place; expected at least 3",
         ),
     ],
 )

@@ -61,7 +61,10 @@ def test_a_folder_is_listed_once_however_often_it_is_linked(tmp_path: Path) -> N
 def test_a_name_that_is_not_text_is_told(tmp_path: Path) -> None:
     (tmp_path / "a\nb").touch()
     (unread,) = read_tree(tmp_path).unread
-    assert unread.reason == "a name that is not text; expected one that can be written down"
+    assert (
+        unread.reason
+        == "a name with line breaks, or that is not text; expected one that can be written down"
+    )
 
 
 def test_a_folder_below_that_cannot_be_read_is_told_and_the_rest_is_listed(

@@ -157,9 +157,7 @@ def test_a_layout_without_room_is_recorded_and_the_others_stay(
 
 def test_no_layout_at_all_is_an_error(cases_32: Path, tmp_path: Path) -> None:
     config = LayoutsConfig(shares=AttachmentShares(inside=0.0, pleura=0.0), vessel_border_mm=500.0)
-    with pytest.raises(
-        FactoryError, match="no layout was made, and 3 cases or layouts were quarant"
-    ):
+    with pytest.raises(FactoryError, match="found no layout, and 3 cases or layouts quarantined"):
         make_layouts(cases_32, tmp_path / "layouts", config=config, per_case=1)
 
 

@@ -1,4 +1,4 @@
-"""A flag that takes one value is given once: the first of two would be lost."""
+"""A flag that takes one value is given once, and has one: the first of two would be lost, and an empty one is a slip."""
 
 from pathlib import Path
 
@@ -24,6 +24,26 @@ def test_a_second_value_is_refused_and_nothing_begins(words: str, flag: str) -> 
     assert ended.stderr == (
         f"error: {flag}: found 2 times; expected once, for it takes one value. Leave the others away.\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (["export", "lake", "--format", "nifti", "--out", ""], "--out"),
+        (["export", "", "--format", "nifti", "--out", "a"], "LAKE|CASES|MANIFEST"),
+        (["export", "lake", "--format", "nifti", "--out", "a", "--split", ""], "--split"),
+        (["generate", "--count", "1", "--retry-class="], "--retry-class"),
+        (["mix", "lake", "", "--ratio", "0.1", "--out", "a"], "LAKE|CASES"),
+    ],
+)
+def test_an_empty_value_is_refused_and_nothing_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ended = CliRunner().invoke(app, words)
+    assert ended.exit_code == 2
+    assert f"{name}: found an empty value; expected one." in ended.stderr
+    assert not list(tmp_path.iterdir())
 
 
 def test_flags_that_take_several_values_and_those_without_one_may_come_again(
