@@ -117,7 +117,9 @@ def make_plan(manifest: str, *, num_folds: int = 1, unannotated: str = LEFT_OUT)
     misfit = misfits(every)
     unread = [row for row in every if is_unannotated(row) and row["image_uri"] not in misfit]
     dropped = {*misfit, *(row["image_uri"] for row in unread if unannotated != HEALTHY)}
-    _check_patients(place, every, dropped, num_folds)
+    which = "with a real scan" if unannotated == HEALTHY else "with an annotated scan"
+    on_grid = " on the grid that most scans have" if misfit else ""
+    _check_patients(place, every, dropped, num_folds, which + on_grid)
     folds, barred = [], dict[str, list[int]]()
     for number, part in enumerate(parted(place, table, num_folds)):
         # Before any is left out: the children of one that is held out are too.
@@ -241,7 +243,7 @@ def _as_told(rules: Mapping[str, int], num_folds: int) -> dict[str, int]:
 
 
 def _check_patients(
-    manifest: str, rows: Iterable[Row], dropped: Collection[str], num_folds: int
+    manifest: str, rows: Iterable[Row], dropped: Collection[str], num_folds: int, which: str
 ) -> None:
     """Refuse more folds than there are patients with a scan that can test."""
     can_test = {
@@ -250,7 +252,7 @@ def _check_patients(
         if row["kind"] == "real" and row["image_uri"] not in dropped
     }
     if num_folds > 1 and len(can_test) < num_folds:
-        raise too_few_patients(manifest, num_folds, len(can_test), "with a scan that can test")
+        raise too_few_patients(manifest, num_folds, len(can_test), which)
 
 
 def _check_fold(plan: Plan, fold: Fold) -> None:

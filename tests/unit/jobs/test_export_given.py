@@ -36,6 +36,9 @@ def test_rejected_volumes_are_never_written_and_reviewed_ones_where_they_may(
     strict = exported(exportable, tmp_path / "out", min_verdict="accept")
 
     assert strict.num_synthetic == 5
+    assert "removed: the files of 2 volumes of an earlier export, not asked for now" in lines_of(
+        strict
+    )
     assert strict.num_of_verdict == 3
     assert len(list((tmp_path / "out" / "images").iterdir())) == 9
     assert len(list((tmp_path / "out" / "layouts").iterdir())) == 9
@@ -53,13 +56,17 @@ def test_a_second_export_waits_for_the_first_and_removes_nothing_under_its_hands
     whole = files_of(out)
     monkeypatch.setattr("jobs.export.folder.say", lambda told: waits.set())
     second = threading.Thread(target=exported, args=(exportable, out), kwargs={"splits": ["train"]})
+    *kept, gone = [row for row in exportable.rows if row["split"] == "train"]
     with alone(out):
         second.start()
         assert waits.wait(timeout=30)
         assert files_of(out) == whole
+        set_rows(exportable.lake, [row for row in exportable.rows if row != gone])
     second.join(timeout=60)
     assert not second.is_alive()
-    assert len(files_of(out)) < len(whole)
+    names = {path.name for path in (out / "images").iterdir()}
+    assert len(names) == len(kept)
+    assert not any(str(gone["work_id"]) in name for name in names)
 
 
 def test_a_file_that_someone_put_there_stays(

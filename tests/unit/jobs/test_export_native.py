@@ -211,7 +211,7 @@ def test_a_grid_that_is_not_the_cases_is_refused(
     with pytest.raises(StoreError, match="no volume that could be exported"):
         exported(made, tmp_path)
     told = (tmp_path / "out" / ".export" / "left_out.json").read_text()
-    assert "voxels that differ when the scan is brought to the model grid again" in told
+    assert "other voxels when the scan is brought to the model grid again" in told
 
 
 def test_a_meta_image_is_found_again(tmp_path: Path) -> None:

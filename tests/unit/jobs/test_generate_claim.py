@@ -66,9 +66,21 @@ def test_more_asked_for_extends_a_lake_and_keeps_every_finished_volume(
 
 def test_fewer_asked_for_is_sent_to_mix(cases_16: Path, model_16: Path, lake: Path) -> None:
     before = (lake / PLAN).read_bytes()
-    with pytest.raises(StoreError, match=r"holds 4 volumes, and 3 .* factory mix --count 3\."):
+    with pytest.raises(
+        StoreError,
+        match=r"planned with 4 volumes, and 3 .* factory mix .*lake --count 3 --out mix-3\.parquet\.",
+    ):
         generate(cases_16, model_16, lake, Amount(count=3), CONFIG)
     assert (lake / PLAN).read_bytes() == before
+
+
+def test_fewer_of_a_lake_that_was_not_finished_are_not_sent_to_a_mix_that_there_is_not(
+    cases_16: Path, model_16: Path, lake: Path
+) -> None:
+    (lake / MANIFEST).unlink()
+    with pytest.raises(StoreError, match=r"was not finished: repeat what it was made with") as told:
+        generate(cases_16, model_16, lake, Amount(count=3), CONFIG)
+    assert "factory mix" not in str(told.value)
 
 
 def test_another_seed_is_another_plan_also_where_more_is_asked_for(

@@ -83,9 +83,7 @@ def test_a_lake_that_was_asked_for_more_says_that_its_manifest_is_of_the_plan_be
     counts, remarks = status(lake)
 
     assert (counts["missing"], counts["published"]) == ("1", "yes")
-    assert remarks.startswith(
-        "1 of 4 planned volumes missing; the manifest is of an earlier plan, without 2 of them "
-    )
+    assert remarks.startswith("1 of 4 planned volumes missing; the manifest lacks 2 of them ")
 
 
 def test_a_torn_manifest_leaves_the_counts_of_the_markers(lake: Path) -> None:

@@ -30,7 +30,7 @@ def test_a_second_value_is_refused_and_nothing_begins(words: str, flag: str) -> 
     ("words", "name"),
     [
         (["export", "lake", "--format", "nifti", "--out", ""], "--out"),
-        (["export", "", "--format", "nifti", "--out", "a"], "LAKE|CASES|MANIFEST"),
+        (["export", "", "--format", "nifti", "--out", "a"], "LAKE|MIX"),
         (["export", "lake", "--format", "nifti", "--out", "a", "--split", ""], "--split"),
         (["generate", "--count", "1", "--retry-class="], "--retry-class"),
         (["mix", "lake", "", "--ratio", "0.1", "--out", "a"], "LAKE|CASES"),
