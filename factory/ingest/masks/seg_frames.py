@@ -96,10 +96,10 @@ def _compression_problem(dataset: Dataset, frames: SegFrames) -> str:
                 f"has a compressed frame of {coded.rows} x {coded.columns} pixels; expected {frames.rows} x "
                 f"{frames.columns}. Export it again"
             )
-        if coded and coded.bits > frames.bits:
+        if coded and coded.bits > max(8, frames.bits):
             return (
-                f"has a compressed frame of {coded.bits} bits a pixel; expected at most {frames.bits}. Export it "
-                "again"
+                f"has a compressed frame of {coded.bits} bits a pixel; expected at most {max(8, frames.bits)}. "
+                "Export it again"
             )
     return ""
 

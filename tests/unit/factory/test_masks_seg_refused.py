@@ -26,6 +26,23 @@ def test_a_compressed_frame_that_declares_another_size_is_refused_before_it_is_d
         )
 
 
+def test_a_compressed_frame_of_more_bits_than_the_file_declares_is_refused(drawn_seg):
+    stack = stack_of()
+
+    def deepen(seg):
+        start = seg.PixelData.index(b"\xff\xf7") + 4
+        seg.PixelData = seg.PixelData[:start] + b"\x10" + seg.PixelData[start + 1 :]
+
+    with pytest.raises(CaseError, match=r"frame of 16 bits a pixel; expected at most 8\."):
+        drawn_seg(
+            {"Lung": (LUNG_TYPE, sphere(stack, 9.0))},
+            stack,
+            kind=LABELMAP,
+            transfer_syntax=JPEGLSLossless,
+            edit=deepen,
+        )
+
+
 def test_a_compression_that_masks_do_not_have_is_named(drawn_seg):
     stack = stack_of()
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from downstream_sets import read_case
+from mix_sources import SHAPE
 
 from factory.errors import UsageError
 from jobs.downstream.plan import make_plan
@@ -33,6 +34,16 @@ def test_with_some_annotated_patients_as_many_folds_may_be_asked_for(tmp_path: P
     manifest = manifest_of(tmp_path, ["annotated", "annotated", "none"])
     with pytest.raises(UsageError, match=r"found 2 patients in .*\. Ask for 2 or fewer, or ingest"):
         make_plan(manifest, num_folds=3)
+
+
+def test_annotated_scans_on_another_grid_are_not_said_to_be_missing(tmp_path: Path) -> None:
+    other: list[int] = [2 * size for size in SHAPE]
+    rows = [read_case(f"c{number}") for number in range(3)]
+    rows += [read_case(f"d{number}", shape=other) for number in range(2)]
+    write_manifest(rows, tmp_path / "manifest.parquet")
+    told = "patients with an annotated scan on the grid that most scans have; found 3 patients"
+    with pytest.raises(UsageError, match=told):
+        make_plan(str(tmp_path / "manifest.parquet"), num_folds=4)
 
 
 def test_where_unannotated_scans_count_as_healthy_they_count_here_too(tmp_path: Path) -> None:

@@ -32,3 +32,11 @@ def test_a_run_whose_process_ended_is_named_once_where_it_is_now(tmp_path: Path)
     at_work(tmp_path, "real-1-s0-f0.0", 180)
     at_work(tmp_path, "real-1-s0-f0.1", 7)
     assert steps_of(tmp_path, 200) == ["real-1-s0-f0 at step 7 of 200"]
+
+
+def test_runs_that_have_ended_are_not_at_work_whatever_they_left(tmp_path: Path) -> None:
+    at_work(tmp_path, "real-1-s0-f0.2", 57)
+    at_work(tmp_path, "real-1-s1-f0.0", 7)
+    at_work(tmp_path, "somebody", 9)
+    told = steps_of(tmp_path, 200, ended={"real-1-s0-f0"})
+    assert told == ["real-1-s1-f0 at step 7 of 200"]
