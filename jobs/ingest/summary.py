@@ -58,9 +58,9 @@ class Summary:
 def reason_of(problem: str) -> str:
     """Return what a problem is, without the paths and numbers that tell one case from another."""
     found = problem.split("; expected")[0]
-    # A path may hold spaces: what lies between the first and the last slash goes as well.
-    plain = re.sub(r"\S*/(?:.*/)?\S*", "a file", found)
-    plain = _without_brackets(plain)
+    # First what brackets hold, which may be another path. One may hold spaces: what lies between the first
+    # and the last slash goes as well.
+    plain = re.sub(r"\S*/(?:.*/)?\S*", "a file", _without_brackets(found))
     plain = re.sub(r"[-+]?\d[\d.,]*", "N", plain)
     words = " ".join(plain.split()).removeprefix("a file ")
     return words if len(words) <= _LONGEST_REASON else words[: _LONGEST_REASON - 3] + "..."

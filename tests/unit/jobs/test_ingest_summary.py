@@ -42,6 +42,9 @@ def test_reasons_that_differ_in_paths_and_numbers_are_one() -> None:
     assert reason_of(
         "x.nii.gz cannot be read (BadGzipFile: Not a gzipped file (b'no')); expected"
     ) == ("x.nii.gz cannot be read")
+    assert reason_of(
+        '/a b/x_ct.nii.gz cannot be read (ImageFileError: file type of "/a b/x_ct.nii.gz"); expected'
+    ) == ("cannot be read")
     assert reason_of("x" * 100) == "x" * 57 + "..."
 
 
