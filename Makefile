@@ -13,6 +13,8 @@ NIIVUE_SHA256 := 47b896b77ec4a5be3ef1949c33ad393b6f45629921f326c279000bcf51bdb4a
 IS_NIIVUE := $(BIN)/python -c 'import hashlib, pathlib, sys; file = pathlib.Path(sys.argv[1]); \
 	sys.exit(not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != "$(NIIVUE_SHA256)")'
 
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
 .DEFAULT_GOAL := help
 .PHONY: help install niivue demo test test-fast check fmt docs clean
 

@@ -88,8 +88,8 @@ def _check(given: GivenSet, count: int, left_out: Mapping[str, str]) -> None:
     kind = REAL if given.name == REAL else "synthetic"
     first = next((f"; left out: {name}: {why}" for name, why in left_out.items()), "")
     raise UsageError(
-        f"--{kind} {given.place}: found {count} usable volumes{first}; expected {LEAST} or more. Give a larger "
-        "set, or mend it."
+        f"--{kind} {given.place}: found {counted(count, 'usable volume')}{first}; expected {LEAST} or more. Give "
+        "a larger set (factory generate --count), or mend it."
     )
 
 

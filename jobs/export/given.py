@@ -4,6 +4,7 @@ manifest --verdict, split--> rows --name_for--> items
 """
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -97,9 +98,8 @@ def find_items(
     rows = [row for row in wanted if _is_good(row, min_verdict)]
     if not rows:
         raise UsageError(
-            f"{manifest}: found {counted(len(every), 'volume')}, {len(wanted)} of them of the splits that were asked "
-            f"for and none of verdict {min_verdict} or better; expected some. Take another --split, or "
-            "--min-verdict review."
+            f"{manifest}: found {_of_splits(every)}; expected some of {' or '.join(splits) or 'any'}, of verdict "
+            f"{min_verdict} or better. Take {'--min-verdict review' if wanted else 'another --split'}."
         )
     real = {row["case_id"]: row for row in every if row["kind"] == "real"}
     items = [Item(name=name_for(row), row=row, donor=real.get(row["case_id"], {})) for row in rows]
@@ -111,6 +111,12 @@ def find_items(
         inputs=_inputs(items, private) if native else {},
         manifest_sha256=content_digest(table),
     )
+
+
+def _of_splits(rows: Sequence[Row]) -> str:
+    """Return how many volumes there are, as `4 volumes of train`."""
+    counts = Counter(row["split"] for row in rows)
+    return ", ".join(f"{counted(num, 'volume')} of {split}" for split, num in counts.items())
 
 
 def _absolute(path: str) -> str:

@@ -176,7 +176,7 @@ def _run(
             if outcome.state == LEFT_OUT:
                 num_left += 1
                 say(f"left out: {work.name}: {outcome.problem}")
-            tracker.update(done, f"{num_left} left out")
+            tracker.update(done, f"{num_left} failed" if num_left else "")
     return outcomes
 
 

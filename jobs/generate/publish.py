@@ -133,14 +133,10 @@ def _warn(
         say(
             f"warning: {missing} of {counted(len(planned), 'planned volume')} still to come, from another run"
         )
-    doubted = [
-        f"{verdicts['review']:,} to be reviewed" if verdicts["review"] else "",
-        f"{verdicts['reject']:,} rejected, which enter no mix" if verdicts["reject"] else "",
-    ]
-    if told := " and ".join(filter(None, doubted)):
-        say(
-            f"warning: of {counted(num_synthetic, 'volume')} {told}; qc_reasons in the manifest says why"
-        )
+    for verdict, told in (("review", "to be reviewed"), ("reject", "rejected, and in no mix")):
+        if num := verdicts[verdict]:
+            of_all = f"{num:,} of {counted(num_synthetic, 'volume')}"
+            say(f"warning: {of_all} {told}; qc_reasons in the manifest says why")
 
 
 def _real_rows(store: CaseStore) -> Iterator[dict[str, Any]]:

@@ -130,7 +130,7 @@ def _cases(store: CaseStore, config: TrainConfig) -> Iterator[str]:
     num_validation = sum(row["split"] == "val" for row in store.rows)
     yield (
         f"{num_training} training and {num_validation} validation cases of {store.grid}^3 voxels in "
-        f"{store.url}; each is seen {config.steps * config.batch_size / num_training:.1f} times."
+        f"{store.url}; each is seen {_times(config.steps * config.batch_size / num_training)} times."
     )
 
 
@@ -204,3 +204,7 @@ def _span(seconds: float) -> str:
         if seconds >= length:
             return f"{seconds / length:.1f} {unit}"
     return f"{seconds:.0f} seconds"
+
+
+def _times(number: float) -> str:
+    return f"{number:,.1f}".removesuffix(".0")

@@ -75,6 +75,7 @@ def test_the_list_is_filtered_by_kind_verdict_and_text(open_view: Callable[..., 
     assert "seam 35" in seen.text("#facts")
     seen.page.locator("#text").fill("no such thing")
     seen.matched("No volume matches")
+    assert seen.text("#status") == "Row 37, not in the list"
     assert seen.page.locator("#next").is_disabled()
     seen.page.locator("#text").fill("")
     seen.page.locator("#verdict").select_option("")

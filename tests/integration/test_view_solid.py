@@ -195,6 +195,30 @@ def test_a_row_that_is_written_into_the_address_is_shown(open_solid: Callable[..
     assert "there is no row 999" in seen.page.locator("#trouble").inner_text()
 
 
+def test_letters_are_the_keys_of_the_planes_unless_somebody_wants_none(
+    open_solid: Callable[..., Seen],
+) -> None:
+    seen = open_solid(FIRST)
+    shown(seen, FIRST)
+    seen.page.keyboard.press("n")
+    assert shown(seen, FIRST + 1) == expected(FIRST + 1)
+    seen.page.locator("#gl").focus()
+    for key in "o2c":
+        seen.page.keyboard.press(key)
+    assert not seen.page.locator("#overlay").is_checked()
+    assert not seen.page.locator("#crosshair").is_checked()
+    assert (
+        seen.page.locator("button[data-window=mediastinum]").get_attribute("aria-pressed") == "true"
+    )
+    assert seen.page.evaluate("() => globalThis.viewer.opts.crosshairWidth") == 0
+    seen.page.locator("#letters").uncheck()
+    seen.page.keyboard.press("p")
+    seen.page.locator("#letters").check()
+    seen.page.keyboard.press("p")
+    assert shown(seen, FIRST) == expected(FIRST)
+    assert seen.page.locator("#previous").is_enabled()
+
+
 def test_a_step_that_fails_skips_no_volume(open_solid: Callable[..., Seen]) -> None:
     seen = open_solid(FIRST)
     shown(seen, FIRST)

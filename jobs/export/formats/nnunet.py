@@ -126,9 +126,14 @@ def _next_step(out: Path) -> str:
 
 
 def _caveat(exported: Sequence[Exported]) -> str:
-    """Tell what folds by patient do not hold out: they are dealt anew, after the volumes were drawn."""
+    """Tell what folds by patient do not hold out, for they are dealt anew after the volumes were drawn; or why there are none."""
     training = [one for one in exported if one.row["split"] != "test"]
-    if not folds_of(training) or not any(one.item.is_synthetic for one in training):
+    if not folds_of(training):
+        return (
+            f"no {SPLITS}: folds by patient need real scans of two patients or more. nnU-Net would make its own, "
+            "which tear donors from their synthetic volumes; train with -f all, or export more patients"
+        )
+    if not any(one.item.is_synthetic for one in training):
         return ""
     return (
         "each fold scores scans that the synthetic volumes may know: their model may have been trained on them, "

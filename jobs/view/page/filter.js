@@ -2,6 +2,11 @@
 const FIELDS = ["kind", "verdict", "text"];
 const MOST_TEXT = 200;
 
+// Of a volume that nobody judged the verdict is "none", which reads as if there were no filter.
+export function named(word) {
+  return word === "none" ? "not judged" : word;
+}
+
 export function filterOfAddress() {
   const given = new URLSearchParams(location.search);
   return Object.fromEntries(FIELDS.filter((name) => given.has(name)).map((name) => [name, given.get(name).slice(0, MOST_TEXT)]));

@@ -2,6 +2,7 @@
 import { json } from "./ask.js";
 import { addressOf, keepFilter } from "./filter.js";
 import { $, list, made, shown } from "./state.js";
+import { drawPlace } from "./told.js";
 import { show } from "./view.js";
 
 const COUNT = 50;
@@ -33,6 +34,7 @@ function drawList() {
   $("later").disabled = last >= list.matched;
   $("rows").replaceChildren(...list.rows.map(listed));
   mark();
+  drawPlace();
 }
 
 function listed(row) {

@@ -1,9 +1,10 @@
 // A volume in three planes and rendered, by NiiVue: the voxels are wrapped as NIfTI here, and stay in the page.
 import { json, volumeOf } from "./ask.js";
-import { addressOf, filterOfAddress, keepRow, rowOfAddress } from "./filter.js";
+import { addressOf, filterOfAddress, keepRow, named, rowOfAddress } from "./filter.js";
 import { $ } from "./state.js";
 
 const COLOURS = { R: [0, 0, 230], G: [0, 114, 159], B: [0, 178, 0], A: [0, 255, 255], labels: Slices.LABELS };
+const LINE_MM = 2;
 const HEADER = 352, INT16 = 4, UINT8 = 2;
 
 // As NIfTI-1 has it, sform and all: our order of voxels, x fastest, is its own.
@@ -99,7 +100,7 @@ function step(by) {
 }
 
 function where(start, matched) {
-  const words = Object.values(filterOfAddress()).filter(Boolean);
+  const words = Object.values(filterOfAddress()).filter(Boolean).map(named);
   const list = words.length ? ` by the list's filter: ${words.join(", ")}` : "";
   return start === NOWHERE ? `Not among the ${matched.toLocaleString("en")}${list}` : `${start + 1} of ${matched.toLocaleString("en")}${list}`;
 }
@@ -143,11 +144,35 @@ function trouble(text) {
   $("trouble").hidden = false;
 }
 
+function switched(id) {
+  $(id).checked = !$(id).checked;
+  $(id).dispatchEvent(new Event("change"));
+}
+
+// Those of the planes.
+const KEYS = {
+  n: () => step(1),
+  p: () => step(-1),
+  1: () => choose("lung"),
+  2: () => choose("mediastinum"),
+  o: () => switched("overlay"),
+  c: () => switched("crosshair"),
+};
+
+function key(event) {
+  const act = KEYS[event.key.toLowerCase()];
+  if (!act || !$("letters").checked || event.ctrlKey || event.altKey || event.metaKey) return;
+  event.preventDefault();
+  // The canvas has letters of its own, for other things.
+  event.stopPropagation();
+  act();
+}
+
 async function start() {
   $("back").href = addressOf("./");
   if (!globalThis.niivue) throw new Error("NiiVue is not in this installation. Run make niivue in the source folder, and factory view again; the planes need none of it.");
   if (!document.createElement("canvas").getContext("webgl2")) throw new Error("this browser has no WebGL 2. The planes need none of it.");
-  viewer = globalThis.viewer = new niivue.Niivue({ dragAndDropEnabled: false, loadingText: "", logLevel: "silent", crosshairWidth: 1, show3Dcrosshair: true, onLocationChange: told });
+  viewer = globalThis.viewer = new niivue.Niivue({ dragAndDropEnabled: false, loadingText: "", logLevel: "silent", crosshairWidth: LINE_MM, crosshairWidthUnit: "mm", show3Dcrosshair: true, onLocationChange: told });
   await viewer.attachToCanvas($("gl"));
   // As radiologists look at them, and as the planes of the other page are.
   viewer.setRadiologicalConvention(true);
@@ -159,6 +184,8 @@ async function start() {
   for (const one of document.querySelectorAll("button[data-window]")) one.addEventListener("click", () => choose(one.dataset.window));
   $("overlay").addEventListener("change", tint);
   $("opacity").addEventListener("input", tint);
+  $("crosshair").addEventListener("change", () => viewer.setCrosshairWidth($("crosshair").checked ? LINE_MM : 0));
+  document.addEventListener("keydown", key, { capture: true });
   $("previous").addEventListener("click", () => step(-1));
   $("next").addEventListener("click", () => step(1));
   addEventListener("hashchange", () => { if (rowOfAddress() !== null) show({ at: rowOfAddress() }); });

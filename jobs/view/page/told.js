@@ -10,14 +10,20 @@ export function drawRow() {
   $("title").textContent = row.title;
   $("badge").textContent = row.verdict || "";
   $("badge").hidden = !row.verdict;
-  const at = list.start + place();
-  const where = place() >= 0 ? `${(at + 1).toLocaleString("en")} of ${list.matched.toLocaleString("en")} in the list` : "not in the list";
-  $("status").textContent = `Row ${shown.index}, ${where}`;
+  drawPlace();
   const told = [...row.reasons.map((one) => ["reason", one]), ...row.notes.map((one) => ["note", one]), ...row.facts];
   $("facts").replaceChildren(...told.map(([name, text]) => term(name, text)));
   $("figures").replaceChildren(...row.figures.map(([name, text, meaning]) => term(name, `${text} \u2014 ${meaning}`)));
   $("quality").hidden = !row.figures.length;
   drawNodules(row.nodules);
+}
+
+// Also where the list has changed, and what is shown has not.
+export function drawPlace() {
+  if (shown.index === null || $("shown").hasAttribute("aria-busy")) return;
+  const at = list.start + place();
+  const where = place() >= 0 ? `${(at + 1).toLocaleString("en")} of ${list.matched.toLocaleString("en")} in the list` : "not in the list";
+  $("status").textContent = `Row ${shown.index}, ${where}`;
 }
 
 function term(name, text) {

@@ -1,6 +1,6 @@
 // Shows a volume, and listens to whoever looks at it.
 import { json, volumeOf } from "./ask.js";
-import { addressOf, filterOfAddress, keepRow, rowOfAddress } from "./filter.js";
+import { addressOf, filterOfAddress, keepRow, named, rowOfAddress } from "./filter.js";
 import { fill, mark, refill, step, turn } from "./list.js";
 import { buildStage, draw, drawSources } from "./stage.js";
 import { $, list, look, made, shown } from "./state.js";
@@ -119,7 +119,7 @@ function listen() {
 
 function options(select, counts) {
   const total = Object.values(counts).reduce((sum, one) => sum + one, 0);
-  const all = [["", "all", total], ...Object.entries(counts).sort().map(([word, count]) => [word, word, count])];
+  const all = [["", "all", total], ...Object.entries(counts).sort().map(([word, count]) => [word, named(word), count])];
   select.replaceChildren(...all.map(([value, text, count]) => made("option", `${text} (${count.toLocaleString("en")})`, { value })));
 }
 

@@ -156,6 +156,7 @@ def test_one_patient_makes_no_folds_and_old_ones_go(made: Made, tmp_path: Path) 
 
     assert not (out / "splits_final.json").exists()
     assert "splits_final" not in result.next_step
+    assert result.caveat.startswith("no splits_final.json: folds by patient need real scans of two")
     assert names(out / "labelsTr")[0] == "c0.nii.gz"
     assert content(out / "dataset.json")["numTraining"] == 3
 

@@ -87,7 +87,7 @@ def test_volumes_that_quality_control_doubts_are_announced(
     draw_in_process(monkeypatch)
     unclipped = GenerateConfig(steps=20, clip_x0=False, sigma="beta")
     generate(cases_16, model_16, tmp_path / "lake", Amount(count=2), unclipped)
-    assert "warning: of 2 volumes 2 to be reviewed; qc_reasons" in capsys.readouterr().err
+    assert "warning: 2 of 2 volumes to be reviewed; qc_reasons" in capsys.readouterr().err
 
 
 def test_rejected_volumes_are_counted_and_told_in_the_last_line(

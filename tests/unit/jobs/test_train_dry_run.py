@@ -117,7 +117,7 @@ def test_steps_an_hour_and_the_days_to_the_last_step(
     assert line(text, "last step") == "last step: number 100000, 4.6 days from the start"
     text = describe(replace(SMALL, steps=100_000), store, device="cpu", steps_done=99_000)
     assert line(text, "last step") == "last step: number 100000, 1.1 hours from step 99000"
-    assert line(text, "3 training and 0 validation cases of 16^3").endswith("66666.7 times.")
+    assert line(text, "3 training and 0 validation cases of 16^3").endswith("66,666.7 times.")
 
 
 def test_workers_that_share_a_cpu_are_no_faster_than_one(
