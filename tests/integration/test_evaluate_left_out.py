@@ -108,7 +108,7 @@ def test_sets_without_volumes_are_refused(
     with pytest.raises(StoreError, match=r"neither a lake nor a case store"):
         evaluate(str(tmp_path), str(fresh_lake), tmp_path / "out")
     one = synthetic_set(tmp_path / "one", [(0, relunged(scan(0), 0))])
-    with pytest.raises(UsageError, match=r"--synthetic .*one: found 1 usable volumes; expected 2"):
+    with pytest.raises(UsageError, match=r"--synthetic .*one: found 1 usable volume; expected 2"):
         evaluate(str(real_cases), str(one), tmp_path / "out")
 
 

@@ -177,7 +177,7 @@ def test_a_set_that_is_too_small_is_named_before_anything_is_measured(
     real: Path, lakes: dict[str, str], tmp_path: Path, measured: list[str]
 ) -> None:
     one = synthetic_set(tmp_path / "one", [(0, relunged(scan(0), 0))])
-    with pytest.raises(UsageError, match=r"one: found 1 usable volumes; expected 2 or more"):
+    with pytest.raises(UsageError, match=r"one: found 1 usable volume; expected 2 or more"):
         evaluate(str(real), lakes | {"one": str(one)}, tmp_path / "out")
     assert measured == []
 

@@ -105,7 +105,10 @@ def test_a_finished_lake_is_not_drawn_again(
 
 
 def test_a_lake_of_another_plan_is_refused(four_cases: Path, model_16: Path, lake: Path) -> None:
-    with pytest.raises(StoreError, match=r"holds 6 volumes, and 5 are .*: factory mix --count 5\."):
+    with pytest.raises(
+        StoreError,
+        match=r"planned with 6 volumes, and 5 are .*: factory mix .* --count 5 --out mix-5\.parquet\.",
+    ):
         draw(four_cases, model_16, lake, Amount(count=5))
     with pytest.raises(StoreError, match=r"settings\.seed was 0, is 1"):
         draw(four_cases, model_16, lake, Amount(count=6), seed=1)
