@@ -162,6 +162,8 @@ def test_of_two_drivers_at_once_each_item_is_committed_by_one(
     cases: Path, model_16: Path, tmp_path: Path, recipe: Path, calm: bytes
 ) -> None:
     lake = tmp_path / "lake"
+    # Longer than one of them may start before the other.
+    recipe.write_text(RECIPE.format(seconds=1.0))
     drivers = [
         subprocess.Popen(
             command(cases, model_16, lake, recipe, 40),
@@ -219,19 +221,29 @@ head = {"num_cpus": 1, "include_dashboard": False}
 cluster = Cluster(initialize_head=True, head_node_args=head)
 doomed = cluster.add_node(num_cpus=2)
 
+def is_at_work() -> bool:
+    for record in Path(lake, "attempts").glob("*/*"):
+        try:
+            if doomed.node_id in record.read_text():
+                return True
+        except FileNotFoundError:
+            continue
+    return False
+
 def lose() -> None:
     while len(Lake(lake).committed_ids()) < 10:
         time.sleep(0.05)
-    records = Path(lake, "attempts").glob("*/*")
-    if any(doomed.node_id in record.read_text() for record in records):
-        print("an attempt was on the node", flush=True)
+    # The pool grows while it draws: the actors of the node may come late.
+    while not is_at_work():
+        time.sleep(0.02)
+    print("an attempt was on the node", flush=True)
     cluster.remove_node(doomed, allow_graceful=False)
     while doomed.node_id not in lost_nodes():
         time.sleep(0.05)
     print("the node is known as lost", flush=True)
 
 threading.Thread(target=lose, daemon=True).start()
-config = GenerateConfig(rehearsal=True, rehearsal_seconds=0.5)
+config = GenerateConfig(rehearsal=True, rehearsal_seconds=1.0)
 generate(
     cases, model, lake, Amount(count=40), config,
     actors=NumActors(1, 3), device="cpu", ray_address=cluster.address,
