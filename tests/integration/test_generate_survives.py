@@ -177,9 +177,8 @@ def test_of_two_drivers_at_once_each_item_is_committed_by_one(
     assert [driver.returncode for driver in drivers] == [0, 0], told
     assert digest(lake) == calm
     assert len(Lake(lake).committed_ids()) == 40
-    # Both took part; a volume that lost may lie until the next run of the same command.
-    rows = pq.read_table(lake / MANIFEST, columns=["run_id", "kind"]).to_pylist()
-    assert len({row["run_id"] for row in rows if row["kind"] == "synthetic"}) == 2
+    # Both had work to do. Which of them is first with an item is chance: of two in step it may always be one.
+    assert ["generate: 2 sampler actors" in one for one in told] == [True, True]
     assert verify.problems(Lake(lake)) == []
 
 
