@@ -64,10 +64,13 @@ def digest(lake: Path) -> bytes:
     return content
 
 
-def command(cases: Path, model: Path, lake: Path, recipe: Path, count: int) -> list[str]:
+def command(
+    cases: Path, model: Path, lake: Path, recipe: Path, count: int, actors: int = 2
+) -> list[str]:
     return [
         *(str(FACTORY), "generate", "--cases", str(cases), "--model", str(model)),
-        *("--out", str(lake), "--recipe", str(recipe), "--count", str(count), "--actors", "2"),
+        *("--out", str(lake), "--recipe", str(recipe), "--count", str(count)),
+        *("--actors", str(actors)),
     ]
 
 
@@ -179,6 +182,32 @@ def test_of_two_drivers_at_once_each_item_is_committed_by_one(
     assert len(Lake(lake).committed_ids()) == 40
     # Both had work to do. Which of them is first with an item is chance: of two in step it may always be one.
     assert ["generate: 2 sampler actors" in one for one in told] == [True, True]
+    assert verify.problems(Lake(lake)) == []
+
+
+def test_a_driver_that_joins_another_commits_what_the_other_is_not_at(
+    cases: Path, model_16: Path, tmp_path: Path, recipe: Path, calm: bytes
+) -> None:
+    lake = tmp_path / "lake"
+    recipe.write_text(RECIPE.format(seconds=1.0))
+    deadline = time.monotonic() + SECONDS_TO_END
+    with (tmp_path / "log").open("wb") as log:
+        first = subprocess.Popen(
+            command(cases, model_16, lake, recipe, 40, actors=1), stdout=log, stderr=log
+        )
+        while not (lake.exists() and Lake(lake).committed_ids()):
+            assert first.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        # With two actors one of them is ahead of the first driver's.
+        second = subprocess.Popen(
+            command(cases, model_16, lake, recipe, 40), stdout=log, stderr=log
+        )
+        ends = [driver.wait(timeout=SECONDS_TO_END) for driver in (first, second)]
+    assert ends == [0, 0], (tmp_path / "log").read_text()[-3000:]
+    assert digest(lake) == calm
+    rows = pq.read_table(lake / MANIFEST, columns=["run_id", "kind"]).to_pylist()
+    assert len({row["run_id"] for row in rows if row["kind"] == "synthetic"}) == 2
     assert verify.problems(Lake(lake)) == []
 
 
